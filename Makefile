@@ -1,0 +1,145 @@
+# `make help` lists the targets. Everything is built inside the checkout, in .venv and target.
+#
+#   make demo                      the main job: one CPU-bound job serially, in threads and on all cores
+#   make test PYTHON=python3.12    the tests with another Python, in a virtual environment of its own
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+# The first Python that really starts (a version manager's shim may exist and still fail), is new
+# enough and can make virtual environments.
+WORKS := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
+works = $(shell command -v $(1) >/dev/null 2>&1 && $(1) -c '$(WORKS)' >/dev/null 2>&1 && echo yes)
+CANDIDATES := python3.13 python3.12 python3.11 python3 python
+
+ifeq ($(origin PYTHON),undefined)
+  VENV ?= .venv
+  # Asked for only while there is no environment: it costs a start of every candidate.
+  ifeq ($(wildcard $(VENV)/bin/python),)
+    PYTHON := $(firstword $(foreach p,$(CANDIDATES),$(if $(call works,$(p)),$(p))))
+  else
+    PYTHON := $(VENV)/bin/python
+  endif
+else
+  TAG := $(shell $(PYTHON) -c 'import sys, sysconfig; \
+	print("%d.%d%s" % (*sys.version_info[:2], "t" * bool(sysconfig.get_config_var("Py_GIL_DISABLED"))))' 2>/dev/null)
+  VENV ?= .venv-$(TAG)
+  # PyO3 is built for one Python: separate folders save building all of it again at each change.
+  export CARGO_TARGET_DIR ?= $(CURDIR)/target/python$(TAG)
+endif
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+RUST := $(shell find crates Cargo.toml Cargo.lock -name '*.rs' -o -name 'Cargo.*' 2>/dev/null)
+CARGO := $(shell command -v cargo 2>/dev/null || ls "$$HOME/.cargo/bin/cargo" 2>/dev/null)
+export PATH := $(if $(CARGO),$(dir $(CARGO)):)$(PATH)
+export PYO3_PYTHON = $(CURDIR)/$(BIN)/python
+PYTEST_ARGS ?=
+
+say = @printf '\033[1m== %s\033[0m\n' "$(1)"
+
+.PHONY: help demo test test-rust test-python check bench docs wheel clean python cargo
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+
+demo: $(VENV)/.core ## the main job: one CPU-bound job serially, in threads and on all cores
+	@$(BIN)/allcores demo $(DEMO_ARGS)
+
+test: test-rust test-python ## the tests: the Rust core, then everything from Python
+
+test-rust: cargo
+	$(call say,tests of the Rust core)
+	@cargo test --package allcores-core --locked
+
+test-python: $(VENV)/.core $(VENV)/.dev
+	$(call say,tests from Python: $$($(BIN)/python -V))
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(VENV)/.core $(VENV)/.dev cargo ## formatting, lints and types
+	$(call say,cargo fmt)
+	@cargo fmt --all --check
+	$(call say,cargo clippy)
+	@cargo clippy --workspace --all-targets --locked -- --deny warnings
+	$(call say,ruff format)
+	@$(BIN)/ruff format --check .
+	$(call say,ruff check)
+	@$(BIN)/ruff check .
+	$(call say,mypy --strict)
+	@$(BIN)/mypy
+
+bench: $(VENV)/.core ## the figures, beside the standard library in one run (BENCH_ARGS="--quick lock")
+	@$(BIN)/python benches/run.py $(BENCH_ARGS)
+
+docs: $(VENV)/.docs ## the documentation as pages, in build/docs
+	$(call say,documentation)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "build/docs/index.html"
+
+wheel: $(VENV)/.core ## a wheel for this Python and machine, in dist
+	$(call say,wheel)
+	@$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
+	@ls -1 dist/*.whl
+
+clean: ## remove everything that was built, the virtual environments as well
+	rm -rf .venv .venv-* target build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -f python/allcores/*.so
+	find python tests benches examples -name __pycache__ -type d -prune -exec rm -rf {} +
+
+python:
+	@test -n "$(PYTHON)" || { \
+	  echo "allcores needs Python 3.11 or later with the venv module, and found none of: $(CANDIDATES)."; \
+	  echo "Install one (Debian, Ubuntu: apt install python3-venv), or say: make $(MAKECMDGOALS) PYTHON=/path/to/python3"; \
+	  exit 1; } >&2
+	@test "$(call works,$(PYTHON))" = yes || { \
+	  echo "$(PYTHON) does not start, is older than Python 3.11, or has no venv module"; \
+	  echo "(Debian, Ubuntu: apt install python3-venv). Another one: make $(MAKECMDGOALS) PYTHON=/path/to/python3"; \
+	  exit 1; } >&2
+
+cargo:
+	@test -n "$(CARGO)" || { \
+	  echo "The core of allcores is written in Rust, and there is no cargo on the PATH or in ~/.cargo/bin."; \
+	  echo "Get the toolchain from https://rustup.rs, or your system's (Debian, Ubuntu: apt install rustup),"; \
+	  echo "then run the same command again."; \
+	  exit 1; } >&2
+
+# The stamps. Python sources are an editable install, so only Rust and pyproject.toml build anything anew.
+
+$(VENV)/.python: | cargo python
+	$(call say,virtual environment $(VENV) with $$($(PYTHON) -V))
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.tools: pyproject.toml $(VENV)/.python
+	$(call say,build tools and what allcores itself needs)
+	@$(PIP) install $$($(BIN)/python -c "$$REQUIRES" build dependencies cli)
+	@touch $@
+
+$(VENV)/.core: $(VENV)/.tools pyproject.toml $(RUST) | cargo
+	$(call say,building the Rust core (a minute the first time))
+	@$(PIP) install --no-build-isolation --no-deps --editable .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml $(VENV)/.tools
+	$(call say,what the tests and checks need)
+	@$(PIP) install $$($(BIN)/python -c "$$REQUIRES" dev plot)
+	@touch $@
+
+$(VENV)/.docs: pyproject.toml $(VENV)/.tools
+	$(call say,what the documentation needs)
+	@$(PIP) install $$($(BIN)/python -c "$$REQUIRES" docs)
+	@touch $@
+
+# Prints the requirements of the named parts of pyproject.toml.
+define REQUIRES
+import sys, tomllib
+toml = tomllib.load(open("pyproject.toml", "rb"))
+project = toml["project"]
+parts = {"build": toml["build-system"]["requires"], "dependencies": project["dependencies"]}
+parts.update(project["optional-dependencies"])
+print(*(line.replace(" ", "") for part in sys.argv[1:] for line in parts[part]))
+endef
+export REQUIRES
