@@ -1,0 +1,30 @@
+//! The shared memory of allcores, without Python in it.
+//!
+//! From the bottom up; a module uses only what stands above it in this list:
+//!
+//! - [`os`]: system calls
+//! - [`arena`]: one anonymous shared memory for a program and all its processes
+//! - [`slot`]: who takes part, and who is dead
+//! - [`wait`]: spinning, then sleeping on a word, never without an end
+//! - [`lock`]: a mutex whose dead owner is noticed
+//! - [`alloc`]: blocks, each with a word outside of it that says whose it is
+//! - [`refs`]: who still holds a block; what happens to it when nobody does
+//! - the objects: [`semaphore`], [`event`], [`condition`], [`barrier`], [`ring`], [`list`]
+//! - [`object`]: the kinds of blocks, and what each needs when it goes or its user dies
+//!
+//! Rules that hold everywhere: shared memory holds offsets and atomics, never
+//! pointers. A process may die at any instruction; what it leaves behind is
+//! either complete or recognisably unfinished. What is read back is checked,
+//! and every loop over it is bounded.
+
+pub mod alloc;
+pub mod arena;
+pub mod error;
+pub mod lock;
+pub mod object;
+pub mod os;
+pub mod refs;
+pub mod slot;
+pub mod wait;
+
+pub use error::{Error, Result};

@@ -1,0 +1,202 @@
+//! A mutex in one word, whose dead owner is noticed.
+//!
+//! ```text
+//! bit 31      WAITERS: somebody may sleep on the word
+//! bit 30      DIED: an owner died inside; stays until a holder says the data is right
+//! bits 0..30  owner (see slot.rs), 0 when nobody has it
+//!
+//! free ──CAS──▶ mine          mine ──swap──▶ free, wakes one if WAITERS
+//! dead ──CAS──▶ mine|DIED     by a waiter that found the owner dead
+//! ```
+//!
+//! The word is the only truth, so taking and giving are one atomic step each and there
+//! is nothing to repair. The state table follows `parking_lot`'s, with the owner in the
+//! place of its locked bit.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
+
+use crate::error::{Error, Result};
+use crate::os;
+use crate::slot::{self, OWNER_MASK, Owner};
+use crate::wait::{self, Deadline, Pulse};
+
+/// Somebody may sleep on the word.
+pub const WAITERS: u32 = 1 << 31;
+/// An owner died while it had the lock, and nobody has said since that all is well.
+pub const DIED: u32 = 1 << 30;
+
+/// Takes the lock if it can be had at once.
+///
+/// # Errors
+/// When this process cannot take part in the arena.
+#[inline]
+pub fn try_lock(word: &AtomicU32) -> Result<bool> {
+    let me = slot::me()?;
+    if word.compare_exchange(0, me, Acquire, Relaxed).is_ok() {
+        return Ok(true);
+    }
+    Ok(try_lock_slow(word, me, 0))
+}
+
+/// Takes the lock if it is free or its owner is dead; `mark` is added to the word.
+#[cold]
+fn try_lock_slow(word: &AtomicU32, me: Owner, mark: u32) -> bool {
+    let mut seen = word.load(Relaxed);
+    loop {
+        let owner = seen & OWNER_MASK;
+        let mut next = me | (seen & (WAITERS | DIED)) | mark;
+        if owner != 0 {
+            if slot::is_alive(owner) {
+                return false;
+            }
+            next |= DIED;
+        }
+        match word.compare_exchange(seen, next, Acquire, Relaxed) {
+            Ok(_) => return true,
+            // Another taker, or another sleeper that marks itself: look again. Each
+            // round somebody else got on, so this ends.
+            Err(now) => seen = now,
+        }
+    }
+}
+
+/// Takes the lock, waiting until `deadline`; false when that passed first.
+///
+/// # Errors
+/// What `pulse` says, or when this process cannot take part in the arena.
+#[inline]
+pub fn lock(word: &AtomicU32, deadline: &Deadline, pulse: Pulse) -> Result<bool> {
+    let me = slot::me()?;
+    if word.compare_exchange(0, me, Acquire, Relaxed).is_ok() {
+        return Ok(true);
+    }
+    lock_slow(word, me, deadline, pulse)
+}
+
+#[cold]
+fn lock_slow(word: &AtomicU32, me: Owner, deadline: &Deadline, pulse: Pulse) -> Result<bool> {
+    // A holder that is about to let go is met here, without a system call.
+    let mut mark = 0;
+    loop {
+        let taken = wait::spin(|| {
+            let seen = word.load(Relaxed);
+            seen & OWNER_MASK == 0
+                && word
+                    .compare_exchange(seen, seen | me | mark, Acquire, Relaxed)
+                    .is_ok()
+        });
+        if taken {
+            return Ok(true);
+        }
+        if try_lock_slow(word, me, mark) {
+            return Ok(true);
+        }
+        let seen = word.load(Relaxed);
+        if seen & OWNER_MASK == 0 {
+            continue;
+        }
+        if seen & WAITERS == 0
+            && word
+                .compare_exchange(seen, seen | WAITERS, Relaxed, Relaxed)
+                .is_err()
+        {
+            continue;
+        }
+        // From here on others may sleep beside us, so whoever of us gets the lock has
+        // to leave the mark for the rest.
+        mark = WAITERS;
+        if !wait::sleep(word, seen | WAITERS, deadline, pulse)? {
+            return Ok(try_lock_slow(word, me, mark));
+        }
+    }
+}
+
+/// Lets go, whoever holds it.
+///
+/// # Errors
+/// [`Error::Invalid`] when nobody does.
+#[inline]
+pub fn unlock(word: &AtomicU32) -> Result<()> {
+    let mut seen = word.load(Relaxed);
+    loop {
+        if seen & OWNER_MASK == 0 {
+            return Err(Error::Invalid {
+                what: "release of a lock that nobody holds",
+            });
+        }
+        match word.compare_exchange(seen, seen & DIED, Release, Relaxed) {
+            Ok(_) => break,
+            Err(now) => seen = now,
+        }
+    }
+    if seen & WAITERS != 0 {
+        os::futex_wake(word, 1);
+    }
+    Ok(())
+}
+
+/// Who holds the lock; 0 is nobody.
+pub fn owner(word: &AtomicU32) -> Owner {
+    word.load(Relaxed) & OWNER_MASK
+}
+
+/// A lock of the core itself, held for a scope. Its sections repair what a dead owner
+/// left before they begin.
+pub struct Guard<'a>(&'a AtomicU32);
+
+impl<'a> Guard<'a> {
+    /// Takes the lock. When an owner died in it, `repair` runs first, under the lock;
+    /// it must be repeatable, as this process may die in it as well.
+    ///
+    /// # Errors
+    /// What `repair` says, or when this process cannot take part in the arena.
+    pub fn new(word: &'a AtomicU32, repair: impl FnOnce() -> Result<()>) -> Result<Guard<'a>> {
+        lock(word, &Deadline::NEVER, &mut wait::no_pulse)?;
+        let guard = Guard(word);
+        if word.load(Relaxed) & DIED != 0 {
+            repair()?;
+            word.fetch_and(!DIED, Relaxed);
+        }
+        Ok(guard)
+    }
+}
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        // It is ours, so letting go cannot fail.
+        let _ = unlock(self.0);
+    }
+}
+
+/// The block behind a Lock or RLock.
+#[repr(C)]
+pub struct LockBlock {
+    /// The lock itself.
+    pub word: AtomicU32,
+    /// How often the owning thread has taken it (RLock), else 1 while held.
+    pub depth: AtomicU32,
+    /// The owning thread, as its process names it. Written by the owner after it has
+    /// taken the lock and cleared before it lets go, so a thread that finds its own
+    /// process in `word` and itself here is the owner.
+    pub thread: AtomicU64,
+}
+// SAFETY: atomics only.
+unsafe impl crate::arena::Shared for LockBlock {}
+
+/// Frees the lock of a dead owner and wakes who waits for it.
+///
+/// # Errors
+/// When `offset` is no block.
+pub fn bereave(offset: crate::arena::Offset, dead: Owner) -> Result<()> {
+    let block: &LockBlock = crate::arena::arena()?.at(offset)?;
+    let seen = block.word.load(Relaxed);
+    if seen & OWNER_MASK == dead
+        && block
+            .word
+            .compare_exchange(seen, DIED, AcqRel, Relaxed)
+            .is_ok()
+    {
+        os::futex_wake(&block.word, 1);
+    }
+    Ok(())
+}

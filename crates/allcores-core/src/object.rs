@@ -1,0 +1,144 @@
+//! The kinds of blocks, and what each needs when it goes or its user dies.
+//!
+//! Every kind answers three questions, each in its own module:
+//!
+//! - what goes with it when it goes ([`tear_down`], repeatable, as its caller may die);
+//! - what becomes of one that a dead process was making ([`is_reachable`]);
+//! - what a dead process left in one that others use ([`bereave`]).
+
+use std::sync::atomic::Ordering::*;
+
+use crate::alloc;
+use crate::arena::Offset;
+use crate::error::Result;
+use crate::slot::{Owner, Slot};
+use crate::{lock, refs};
+
+/// What a block is. The numbers are part of the layout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// Memory for a user: ctypes values, arrays, buffers.
+    Raw = 1,
+    /// A piece of the table of what a process holds.
+    Shares = 2,
+    /// A Lock or RLock.
+    Lock = 3,
+    /// A Semaphore or BoundedSemaphore.
+    Semaphore = 4,
+    /// An Event.
+    Event = 5,
+    /// A Condition.
+    Condition = 6,
+    /// More room for waiters of a Condition.
+    Waiters = 7,
+    /// A Barrier.
+    Barrier = 8,
+    /// A ring.
+    Ring = 9,
+    /// What travels through a ring when it doesn't fit into a cell.
+    Message = 10,
+    /// A list.
+    List = 11,
+    /// The table of a list's items.
+    Items = 12,
+    /// One item of a container.
+    Item = 13,
+}
+
+impl Kind {
+    /// The kind with this number.
+    pub fn from_bits(bits: u8) -> Option<Kind> {
+        use Kind::*;
+        [
+            Raw, Shares, Lock, Semaphore, Event, Condition, Waiters, Barrier, Ring, Message, List,
+            Items, Item,
+        ]
+        .into_iter()
+        .find(|&kind| kind as u8 == bits)
+    }
+
+    /// Whether blocks of this kind live as long as somebody refers to them. The others
+    /// belong to exactly one such block.
+    pub fn is_counted(self) -> bool {
+        use Kind::*;
+        !matches!(self, Shares | Waiters | Message | Items | Item)
+    }
+}
+
+/// Takes apart a block that nobody refers to any more, and gives it back. Does nothing
+/// when another process is at it already.
+///
+/// # Errors
+/// When shared memory makes no sense.
+pub fn destroy(offset: Offset) -> Result<()> {
+    if alloc::retire(offset)? {
+        finish(offset)?;
+    }
+    Ok(())
+}
+
+/// The rest of [`destroy`] for a block that is RETIRED or was never finished.
+fn finish(offset: Offset) -> Result<()> {
+    let word = alloc::meta(offset)?.word.load(Acquire);
+    if let Some(kind) = alloc::kind(word) {
+        tear_down(kind, offset, alloc::state(word) == alloc::RESERVED)?;
+    }
+    alloc::release(offset)
+}
+
+/// Lets go of what a block owns. `unfinished` when its maker died before it was done;
+/// then only what it surely owns is there.
+fn tear_down(kind: Kind, offset: Offset, unfinished: bool) -> Result<()> {
+    let _ = (kind, offset, unfinished);
+    Ok(())
+}
+
+/// Whether a block that a dead process had reserved was linked in by it already, so that
+/// it lives on.
+fn is_reachable(kind: Kind, offset: Offset) -> Result<bool> {
+    let _ = (kind, offset);
+    Ok(false)
+}
+
+/// Repairs, in a block that lives on, what a dead process left there.
+fn bereave(kind: Kind, offset: Offset, dead: Owner) -> Result<()> {
+    match kind {
+        Kind::Lock => lock::bereave(offset, dead),
+        _ => Ok(()),
+    }
+}
+
+/// Gives back all that `dead` held. Each step can be repeated: whoever sweeps may die too.
+///
+/// # Errors
+/// When shared memory makes no sense.
+pub fn sweep(dead: Owner, slot: &Slot) -> Result<()> {
+    // Locks and the like first, so that nobody waits for the rest of this.
+    alloc::for_each(|offset, meta| {
+        let word = meta.word.load(Acquire);
+        match alloc::kind(word) {
+            Some(kind) if alloc::state(word) == alloc::LIVE => bereave(kind, offset, dead),
+            _ => Ok(()),
+        }
+    })?;
+    refs::give_up(slot)?;
+    alloc::for_each(|offset, meta| {
+        let word = meta.word.load(Acquire);
+        let Some(kind) = alloc::kind(word) else {
+            return Ok(());
+        };
+        match alloc::state(word) {
+            alloc::RESERVED if alloc::owner(word) == dead => {
+                if is_reachable(kind, offset)? {
+                    alloc::publish(offset, 0)
+                } else {
+                    finish(offset)
+                }
+            }
+            alloc::RETIRED if alloc::owner(word) == dead => finish(offset),
+            alloc::LIVE if kind.is_counted() && refs::count(meta) == 0 => destroy(offset),
+            _ => Ok(()),
+        }
+    })
+}

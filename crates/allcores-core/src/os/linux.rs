@@ -1,0 +1,298 @@
+//! Linux: memfd, mappings, futexes, byte locks, fork handlers.
+
+use std::ffi::{CStr, c_int, c_void};
+use std::io::Error as IoError;
+use std::ptr;
+use std::sync::atomic::AtomicU32;
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+
+/// Size of a page on every system that is supported.
+pub const PAGE: usize = 4096;
+
+const MFD_CLOEXEC: u32 = 0x1;
+const MFD_ALLOW_SEALING: u32 = 0x2;
+const MFD_NOEXEC_SEAL: u32 = 0x8;
+
+/// The failed call with the system's reason.
+fn last(call: &'static str) -> Error {
+    Error::Os {
+        call,
+        errno: IoError::last_os_error().raw_os_error().unwrap_or(0),
+    }
+}
+
+/// Makes an anonymous shared memory, closed on exec, that can grow but never shrink.
+pub fn memfd(name: &CStr) -> Result<c_int> {
+    // Systems before 6.3 do not know MFD_NOEXEC_SEAL and answer EINVAL; some
+    // hardened ones refuse everything without it. So: the strict form first.
+    for flags in [
+        MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL,
+        MFD_CLOEXEC | MFD_ALLOW_SEALING,
+    ] {
+        // SAFETY: `name` is a NUL-terminated string; the call takes no other memory.
+        let fd = unsafe { libc::syscall(libc::SYS_memfd_create, name.as_ptr(), flags) };
+        if fd >= 0 {
+            return Ok(fd as c_int);
+        }
+        if IoError::last_os_error().raw_os_error() != Some(libc::EINVAL) {
+            break;
+        }
+    }
+    Err(last("memfd_create"))
+}
+
+/// Forbids that the memory ever gets smaller, which would turn loads into SIGBUS.
+pub fn seal_against_shrinking(fd: c_int) -> Result<()> {
+    // SAFETY: plain integers.
+    match unsafe { libc::fcntl(fd, libc::F_ADD_SEALS, libc::F_SEAL_SHRINK) } {
+        0 => Ok(()),
+        _ => Err(last("fcntl(F_ADD_SEALS)")),
+    }
+}
+
+/// Sets whether `fd` is closed when this process executes another program.
+pub fn set_close_on_exec(fd: c_int) -> Result<()> {
+    // SAFETY: plain integers.
+    match unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) } {
+        0 => Ok(()),
+        _ => Err(last("fcntl(F_SETFD)")),
+    }
+}
+
+/// Size in bytes of the file behind `fd`.
+pub fn file_size(fd: c_int) -> Result<u64> {
+    // SAFETY: an all-zero stat is a valid value, and fstat fills it.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: `stat` lives for the call.
+    match unsafe { libc::fstat(fd, &mut stat) } {
+        0 => Ok(stat.st_size as u64),
+        _ => Err(last("fstat")),
+    }
+}
+
+/// Commits memory to `[offset, offset + len)`, growing the file where needed.
+///
+/// Afterwards loads and stores there cannot fail. Out of memory is an error here,
+/// never a signal later.
+pub fn commit(fd: c_int, offset: usize, len: usize) -> Result<()> {
+    loop {
+        // SAFETY: plain integers.
+        let done = unsafe { libc::fallocate(fd, 0, offset as i64, len as i64) };
+        if done == 0 {
+            return Ok(());
+        }
+        match IoError::last_os_error().raw_os_error() {
+            Some(libc::EINTR) => continue,
+            Some(libc::ENOSPC | libc::ENOMEM | libc::EFBIG) => {
+                return Err(Error::OutOfMemory { wanted: len });
+            }
+            _ => return Err(last("fallocate")),
+        }
+    }
+}
+
+/// Gives the pages of `[offset, offset + len)` back to the system; they read as zero then.
+pub fn give_back(fd: c_int, offset: usize, len: usize) -> Result<()> {
+    let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+    loop {
+        // SAFETY: plain integers.
+        let done = unsafe { libc::fallocate(fd, mode, offset as i64, len as i64) };
+        if done == 0 {
+            return Ok(());
+        }
+        if IoError::last_os_error().raw_os_error() != Some(libc::EINTR) {
+            return Err(last("fallocate(PUNCH_HOLE)"));
+        }
+    }
+}
+
+/// Maps the first `len` bytes of `fd` shared, whether or not the file is that long yet.
+pub fn map_shared(fd: c_int, len: usize) -> Result<*mut u8> {
+    // SAFETY: a new mapping at an address of the kernel's choice disturbs nothing.
+    let base = unsafe {
+        libc::mmap(
+            ptr::null_mut(),
+            len,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_SHARED | libc::MAP_NORESERVE,
+            fd,
+            0,
+        )
+    };
+    if base == libc::MAP_FAILED {
+        return Err(last("mmap"));
+    }
+    // SAFETY: the mapping was just made with this length. Core files leave it out:
+    // it is as large as the reservation.
+    unsafe { libc::madvise(base, len, libc::MADV_DONTDUMP) };
+    Ok(base.cast())
+}
+
+/// Undoes a mapping of [`map_shared`] that nobody has seen yet.
+pub fn unmap(base: *mut u8, len: usize) {
+    // SAFETY: the caller made exactly this mapping and kept it to itself.
+    unsafe { libc::munmap(base.cast::<c_void>(), len) };
+}
+
+/// How a wait on a futex ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waited {
+    /// Somebody woke this thread, or the word had changed already, or a signal came.
+    Maybe,
+    /// The time was over.
+    TimedOut,
+}
+
+/// Sleeps while `word` holds `expected`, at most for `timeout`.
+pub fn futex_wait(word: &AtomicU32, expected: u32, timeout: Duration) -> Waited {
+    let time = libc::timespec {
+        tv_sec: timeout.as_secs() as libc::time_t,
+        tv_nsec: timeout.subsec_nanos() as libc::c_long,
+    };
+    // SAFETY: the word is a live u32, `time` lives for the call. No PRIVATE flag:
+    // other processes wake us.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_futex,
+            word.as_ptr(),
+            libc::FUTEX_WAIT,
+            expected,
+            &time as *const libc::timespec,
+        )
+    };
+    if done != 0 && IoError::last_os_error().raw_os_error() == Some(libc::ETIMEDOUT) {
+        return Waited::TimedOut;
+    }
+    Waited::Maybe
+}
+
+/// Wakes up to `count` threads of any process that sleep on `word`; says how many.
+pub fn futex_wake(word: &AtomicU32, count: u32) -> usize {
+    // SAFETY: the kernel only uses the address to find the sleepers.
+    let woken = unsafe {
+        libc::syscall(
+            libc::SYS_futex,
+            word.as_ptr(),
+            libc::FUTEX_WAKE,
+            count.min(i32::MAX as u32),
+        )
+    };
+    woken.max(0) as usize
+}
+
+fn byte_lock(kind: c_int, offset: u64) -> libc::flock {
+    // SAFETY: all-zero is a valid flock.
+    let mut lock: libc::flock = unsafe { std::mem::zeroed() };
+    lock.l_type = kind as libc::c_short;
+    lock.l_whence = libc::SEEK_SET as libc::c_short;
+    lock.l_start = offset as libc::off_t;
+    lock.l_len = 1;
+    lock
+}
+
+/// Takes the write lock on one byte of `fd` for this process; false when another has it.
+///
+/// The kernel drops it when the process ends in whatever way, and when the process
+/// closes *any* descriptor of the file. Child processes do not inherit it.
+pub fn byte_lock_try(fd: c_int, offset: u64) -> Result<bool> {
+    let lock = byte_lock(libc::F_WRLCK, offset);
+    loop {
+        // SAFETY: `lock` lives for the call.
+        if unsafe { libc::fcntl(fd, libc::F_SETLK, &lock) } == 0 {
+            return Ok(true);
+        }
+        match IoError::last_os_error().raw_os_error() {
+            Some(libc::EINTR) => continue,
+            Some(libc::EAGAIN | libc::EACCES) => return Ok(false),
+            _ => return Err(last("fcntl(F_SETLK)")),
+        }
+    }
+}
+
+/// Drops this process's lock on one byte.
+pub fn byte_unlock(fd: c_int, offset: u64) {
+    let lock = byte_lock(libc::F_UNLCK, offset);
+    // SAFETY: `lock` lives for the call.
+    unsafe { libc::fcntl(fd, libc::F_SETLK, &lock) };
+}
+
+/// The pid that holds the lock on one byte, `None` when nobody *else* does.
+///
+/// A holder in another pid namespace shows as pid 0.
+pub fn byte_lock_holder(fd: c_int, offset: u64) -> Result<Option<i32>> {
+    let mut lock = byte_lock(libc::F_WRLCK, offset);
+    // SAFETY: `lock` lives for the call.
+    if unsafe { libc::fcntl(fd, libc::F_GETLK, &mut lock) } != 0 {
+        return Err(last("fcntl(F_GETLK)"));
+    }
+    Ok((lock.l_type != libc::F_UNLCK as libc::c_short).then_some(lock.l_pid))
+}
+
+/// This process's id.
+pub fn pid() -> u32 {
+    std::process::id()
+}
+
+/// A number that tells the threads of this process apart, never zero, and is reused only
+/// after the thread is gone.
+pub fn thread_id() -> u64 {
+    // SAFETY: cannot fail.
+    (unsafe { libc::pthread_self() }) as u64
+}
+
+/// 64 random bits from the kernel.
+pub fn random() -> Result<u64> {
+    let mut value = 0u64;
+    // SAFETY: eight writable bytes.
+    let got = unsafe { libc::getrandom((&raw mut value).cast(), 8, 0) };
+    if got == 8 {
+        Ok(value)
+    } else {
+        Err(last("getrandom"))
+    }
+}
+
+/// Bytes of memory of the machine, and how many a program could still get.
+pub fn memory() -> (u64, u64) {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let field = |name: &str| {
+        text.lines()
+            .find_map(|line| line.strip_prefix(name))
+            .and_then(|rest| rest.trim_start_matches(':').split_whitespace().next())
+            .and_then(|number| number.parse::<u64>().ok())
+            .map(|kib| kib << 10)
+    };
+    let total = field("MemTotal").unwrap_or(8 << 30);
+    let swap = field("SwapFree").unwrap_or(0);
+    (
+        total,
+        field("MemAvailable").map_or(u64::MAX, |free| free + swap),
+    )
+}
+
+/// Registers functions that run around every `fork()` of this process.
+pub fn at_fork(before: extern "C" fn(), in_parent: extern "C" fn(), in_child: extern "C" fn()) {
+    // glibc's name for it is only in its static part, so the symbol with the handle
+    // of the shared object is what a cdylib can link to.
+    // SAFETY: the three functions live as long as the program does.
+    unsafe { libc::pthread_atfork(Some(before), Some(in_parent), Some(in_child)) };
+}
+
+/// The limit on this process's address space in bytes, when there is one.
+pub fn address_space_limit() -> Option<u64> {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: `limit` lives for the call.
+    let done = unsafe { libc::getrlimit(libc::RLIMIT_AS, &mut limit) };
+    (done == 0 && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
+}
+
+/// Closes a descriptor that nobody else knows of.
+pub fn close(fd: c_int) {
+    // SAFETY: a plain integer; the caller gives it up.
+    unsafe { libc::close(fd) };
+}

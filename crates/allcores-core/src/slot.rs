@@ -1,0 +1,405 @@
+//! Who takes part, and who is dead.
+//!
+//! Each process has a slot, and holds the kernel's lock on one byte of the arena's
+//! file that belongs to the slot. The lock goes when the process does, however it
+//! ends, so it tells the dead from the living without trusting pids.
+//!
+//! ```text
+//! owner, 30 bits:  generation 18 | slot 12       never 0, as generations start at 1
+//! state of a slot: FREE ──▶ LIVE ──▶ (owner dies, a survivor recovers) ──▶ FREE, next generation
+//!                    └─▶ FORKING ─▶ LIVE         a parent prepared it for a child
+//! ```
+//!
+//! A dead process's slot is recovered by whoever notices: the recoverer holds the dead
+//! slot's byte meanwhile, so there is one at a time, and when it dies as well, the next
+//! one starts again; every step of the recovery can be repeated.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
+
+use crate::arena::{Arena, Offset, SLOTS_AT, Shared, arena};
+use crate::error::{Error, Result};
+use crate::os;
+use crate::wait::Spin;
+
+/// How many processes can take part at a time.
+pub const SLOTS: usize = 4096;
+/// Bytes of a slot.
+pub const SLOT_BYTES: usize = 128;
+/// The bits of an owner in a word.
+pub const OWNER_MASK: u32 = (1 << 30) - 1;
+
+const SLOT_BITS: u32 = 12;
+const GENERATION_MASK: u32 = (1 << 18) - 1;
+
+const FREE: u32 = 0;
+const LIVE: u32 = 1;
+const FORKING: u32 = 2;
+
+/// A process that takes part: slot and generation in 30 bits. Never 0.
+pub type Owner = u32;
+
+/// One process's place.
+#[repr(C)]
+pub struct Slot {
+    /// `generation << 2 | state`
+    word: AtomicU32,
+    /// For people; liveness never depends on it.
+    pub pid: AtomicU32,
+    /// First block of the table of what this process holds (see [`crate::refs`]).
+    pub shares: AtomicU64,
+    /// Number of this slot's latest change of a reference count.
+    pub ref_seq: AtomicU32,
+    /// Highest such number that another process saw done before it wrote over the trace.
+    pub ref_acked: AtomicU32,
+    /// While FORKING: the parent.
+    parent: AtomicU32,
+    _pad: AtomicU32,
+    /// The entry that a change of a reference count under way is about, else 0.
+    pub pending: AtomicU64,
+    _reserved: [AtomicU32; 22],
+}
+// SAFETY: atomics only.
+unsafe impl Shared for Slot {}
+const _: () = assert!(size_of::<Slot>() == SLOT_BYTES);
+
+/// This process's owner; 0 before the first use and in a new child of fork.
+static ME: AtomicU32 = AtomicU32::new(0);
+/// One thread of a process at a time claims or recovers: the kernel's byte locks do not
+/// tell threads of one process apart.
+static CLAIMING: Spin = Spin::new();
+
+fn pack(index: usize, generation: u32) -> Owner {
+    (generation & GENERATION_MASK) << SLOT_BITS | index as u32
+}
+
+/// Index of the slot of `owner`.
+pub fn index(owner: Owner) -> usize {
+    (owner & ((1 << SLOT_BITS) - 1)) as usize
+}
+
+fn generation(owner: Owner) -> u32 {
+    (owner & OWNER_MASK) >> SLOT_BITS
+}
+
+fn place(index: usize) -> Offset {
+    (SLOTS_AT + index * SLOT_BYTES) as Offset
+}
+
+/// The slot with this index; its page has to be committed.
+fn slot_at(arena: &Arena, index: usize) -> Result<&'static Slot> {
+    arena.at::<Slot>(place(index))
+}
+
+/// The slot of a process that takes part or did.
+///
+/// # Errors
+/// [`Error::Corrupt`] when `owner` was never given out.
+pub fn slot(owner: Owner) -> Result<&'static Slot> {
+    let arena = arena()?;
+    if index(owner) as u64 >= arena.header().slots_used.load(SeqCst) {
+        return Err(Error::Corrupt { what: "an owner" });
+    }
+    slot_at(arena, index(owner))
+}
+
+/// The slot with this index.
+///
+/// # Errors
+/// [`Error::Corrupt`] when it was never used.
+pub fn by_index(index: usize) -> Result<&'static Slot> {
+    slot(index as Owner)
+}
+
+/// The index of a slot.
+///
+/// # Errors
+/// When there is no arena.
+pub fn index_of(slot: &Slot) -> Result<usize> {
+    let first: *const Slot = slot_at(arena()?, 0)?;
+    Ok(((slot as *const Slot).addr() - first.addr()) / SLOT_BYTES)
+}
+
+/// This process, which joins on its first call.
+///
+/// # Errors
+/// When all slots are taken or the system refuses memory.
+#[inline]
+pub fn me() -> Result<Owner> {
+    match ME.load(SeqCst) {
+        0 => join(),
+        me => Ok(me),
+    }
+}
+
+/// This process when it has joined, else 0.
+pub fn joined() -> Owner {
+    ME.load(SeqCst)
+}
+
+#[cold]
+fn join() -> Result<Owner> {
+    let _only_one = CLAIMING.lock();
+    match ME.load(SeqCst) {
+        0 => {}
+        me => return Ok(me),
+    }
+    let me = claim(LIVE, 0)?;
+    slot(me)?.pid.store(os::pid(), SeqCst);
+    ME.store(me, SeqCst);
+    Ok(me)
+}
+
+/// Takes a slot and leaves it in `state`. The caller holds CLAIMING.
+///
+/// First the slots that say FREE are tried, then those whose process may have died
+/// unnoticed, then one that was never used.
+fn claim(state: u32, parent: Owner) -> Result<Owner> {
+    let arena = arena()?;
+    let header = arena.header();
+    let used = (header.slots_used.load(SeqCst) as usize).min(SLOTS);
+    for take_dead in [false, true] {
+        for i in 0..used {
+            let slot = slot_at(arena, i)?;
+            let word = slot.word.load(SeqCst);
+            if (word & 3 == FREE) == take_dead || pack(i, word >> 2) == ME.load(SeqCst) {
+                continue;
+            }
+            if let Some(owner) = claim_at(arena, i, state, parent)? {
+                return Ok(owner);
+            }
+        }
+    }
+    for i in used..SLOTS {
+        // A page of slots is committed when its first one is used. Two processes may
+        // both do it; the second time nothing happens.
+        os::commit(arena.fd(), place(i) as usize, SLOT_BYTES)?;
+        header.slots_used.fetch_max(i as u64 + 1, SeqCst);
+        if let Some(owner) = claim_at(arena, i, state, parent)? {
+            return Ok(owner);
+        }
+    }
+    Err(Error::TooManyProcesses)
+}
+
+/// Takes one slot if nobody lives in it.
+fn claim_at(arena: &Arena, i: usize, state: u32, parent: Owner) -> Result<Option<Owner>> {
+    if !os::byte_lock_try(arena.fd(), place(i))? {
+        return Ok(None);
+    }
+    // The byte is ours: no other process changes this slot from here on, except for a
+    // FORKING one, whose child may take it by the word.
+    let slot = slot_at(arena, i)?;
+    let word = slot.word.load(SeqCst);
+    if word & 3 == LIVE || (word & 3 == FORKING && !is_alive(slot.parent.load(SeqCst))) {
+        bury(slot, i, word)?;
+    }
+    let word = slot.word.load(SeqCst);
+    if word & 3 != FREE {
+        os::byte_unlock(arena.fd(), place(i));
+        return Ok(None);
+    }
+    let generation = (word >> 2).wrapping_add(1) & GENERATION_MASK;
+    let generation = generation.max(1);
+    slot.shares.store(0, SeqCst);
+    slot.pending.store(0, SeqCst);
+    slot.parent.store(parent, SeqCst);
+    slot.pid.store(0, SeqCst);
+    slot.word.store(generation << 2 | state, SeqCst);
+    if state != LIVE {
+        os::byte_unlock(arena.fd(), place(i));
+    }
+    Ok(Some(pack(i, generation)))
+}
+
+/// Whether the process with this owner still runs (a stopped one does).
+pub fn is_alive(owner: Owner) -> bool {
+    let owner = owner & OWNER_MASK;
+    if owner == ME.load(SeqCst) {
+        return true;
+    }
+    let (Ok(arena), Ok(slot)) = (arena(), slot(owner)) else {
+        return false;
+    };
+    let word = slot.word.load(SeqCst);
+    if word >> 2 != generation(owner) || word & 3 == FREE {
+        return false;
+    }
+    if word & 3 == FORKING {
+        return is_alive(slot.parent.load(SeqCst));
+    }
+    // An answer that cannot be had is not a death.
+    os::byte_lock_holder(arena.fd(), place(index(owner))).map_or(true, |holder| holder.is_some())
+}
+
+/// Gives back all that a dead process held; false when it lives or another process is
+/// at it already.
+///
+/// # Errors
+/// When shared memory makes no sense; the slot is left for another try then.
+pub fn recover(owner: Owner) -> Result<bool> {
+    let owner = owner & OWNER_MASK;
+    if owner == 0 || is_alive(owner) {
+        return Ok(false);
+    }
+    let _only_one = CLAIMING.lock();
+    let arena = arena()?;
+    let slot = slot(owner)?;
+    let at = place(index(owner));
+    let word = slot.word.load(SeqCst);
+    if word >> 2 != generation(owner) || word & 3 == FREE {
+        return Ok(false);
+    }
+    if !os::byte_lock_try(arena.fd(), at)? {
+        return Ok(false);
+    }
+    let word = slot.word.load(SeqCst);
+    let mut buried = Ok(());
+    let dead = word >> 2 == generation(owner)
+        && (word & 3 == LIVE || (word & 3 == FORKING && !is_alive(slot.parent.load(SeqCst))));
+    if dead {
+        buried = bury(slot, index(owner), word);
+    }
+    os::byte_unlock(arena.fd(), at);
+    buried.map(|()| dead)
+}
+
+/// Looks for dead processes and recovers each; says how many there were.
+///
+/// # Errors
+/// See [`recover`].
+pub fn recover_all() -> Result<usize> {
+    let Some(arena) = crate::arena::existing() else {
+        return Ok(0);
+    };
+    let used = (arena.header().slots_used.load(SeqCst) as usize).min(SLOTS);
+    let mut found = 0;
+    for i in 0..used {
+        let word = slot_at(arena, i)?.word.load(SeqCst);
+        if word & 3 != FREE && recover(pack(i, word >> 2))? {
+            found += 1;
+        }
+    }
+    Ok(found)
+}
+
+/// Owners that live at this moment.
+///
+/// # Errors
+/// When shared memory makes no sense.
+pub fn living() -> Result<Vec<(Owner, u32)>> {
+    let arena = arena()?;
+    let used = (arena.header().slots_used.load(SeqCst) as usize).min(SLOTS);
+    let mut found = Vec::new();
+    for i in 0..used {
+        let slot = slot_at(arena, i)?;
+        let word = slot.word.load(SeqCst);
+        let owner = pack(i, word >> 2);
+        if word & 3 == LIVE && is_alive(owner) {
+            found.push((owner, slot.pid.load(SeqCst)));
+        }
+    }
+    Ok(found)
+}
+
+/// What a dead process held goes back, then its slot is free. The caller holds the byte.
+fn bury(slot: &'static Slot, index: usize, word: u32) -> Result<()> {
+    let owner = pack(index, word >> 2);
+    crate::object::sweep(owner, slot)?;
+    // The child of a FORKING slot may adopt it in this very moment; then it lives.
+    let _ = slot
+        .word
+        .compare_exchange(word, word & !3 | FREE, SeqCst, SeqCst);
+    Ok(())
+}
+
+/// Leaves: everything that this process holds goes back, and its slot is free.
+///
+/// For the normal end of a process; without it the next survivor does the same.
+///
+/// # Errors
+/// When shared memory makes no sense.
+pub fn leave() -> Result<()> {
+    let me = ME.load(SeqCst);
+    if me == 0 {
+        return Ok(());
+    }
+    let arena = arena()?;
+    let slot = slot(me)?;
+    crate::object::sweep(me, slot)?;
+    let _only_one = CLAIMING.lock();
+    slot.word.store(generation(me) << 2 | FREE, SeqCst);
+    ME.store(0, SeqCst);
+    os::byte_unlock(arena.fd(), place(index(me)));
+    Ok(())
+}
+
+/// In a parent about to fork: a slot for the child. Ends with CLAIMING held, which
+/// [`forked_parent`] or [`forked_child`] lets go of.
+pub fn fork_prepare() -> Option<Owner> {
+    let me = ME.load(SeqCst);
+    CLAIMING.lock_raw();
+    if me == 0 {
+        return None;
+    }
+    claim(FORKING, me).ok()
+}
+
+/// In the parent, after fork, successful or not.
+pub fn forked_parent() {
+    CLAIMING.unlock_raw();
+}
+
+/// In the child: it is nobody now, or who the parent prepared it to be. Async-signal-safe.
+///
+/// Returns whether the prepared slot was adopted.
+pub fn forked_child(prepared: Option<Owner>) -> bool {
+    ME.store(0, SeqCst);
+    CLAIMING.unlock_raw();
+    let (Some(owner), Ok(arena)) = (prepared, arena()) else {
+        return false;
+    };
+    let Ok(slot) = slot(owner) else { return false };
+    if !os::byte_lock_try(arena.fd(), place(index(owner))).unwrap_or(false) {
+        return false;
+    }
+    slot.pid.store(os::pid(), SeqCst);
+    let word = generation(owner) << 2;
+    if slot
+        .word
+        .compare_exchange(word | FORKING, word | LIVE, SeqCst, SeqCst)
+        .is_err()
+    {
+        os::byte_unlock(arena.fd(), place(index(owner)));
+        return false;
+    }
+    ME.store(owner, SeqCst);
+    true
+}
+
+/// In the parent, later: takes back a slot that no child has adopted, because fork
+/// failed or the child died at once. True when it was taken back.
+pub fn fork_abandon(prepared: Owner) -> bool {
+    let Ok(slot) = slot(prepared) else {
+        return false;
+    };
+    let word = generation(prepared) << 2;
+    if slot
+        .word
+        .compare_exchange(word | FORKING, word | FORKING, SeqCst, SeqCst)
+        .is_err()
+    {
+        return false;
+    }
+    let _only_one = CLAIMING.lock();
+    if slot
+        .word
+        .compare_exchange(word | FORKING, word | LIVE, SeqCst, SeqCst)
+        .is_err()
+    {
+        return false;
+    }
+    // LIVE without anybody holding its byte: that is a dead process, and what it holds
+    // goes back like any other's.
+    drop(_only_one);
+    recover(prepared).unwrap_or(false)
+}

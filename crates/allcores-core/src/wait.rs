@@ -1,0 +1,163 @@
+//! Spinning, then sleeping on a word, never without an end.
+//!
+//! A wake-up of a sleeping process costs 50 to 100 µs on virtual machines while a
+//! hand-over to one that is looking costs under 1 µs, so every wait looks for a short
+//! while first. How long adapts: looking that pays is prolonged, looking in vain is
+//! cut, and with more processes than cores it soon ends up near nothing.
+//!
+//! No sleep is for ever. Each lasts at most a slice; then the caller looks again at
+//! what it waits for and at whether the owner still lives. So a wake-up that was lost
+//! with a killed process costs a slice, not a hang.
+
+use std::hint::spin_loop;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::*};
+use std::time::{Duration, Instant};
+
+use crate::error::Result;
+use crate::os;
+
+/// The longest single sleep. A guess between the promise (a dead owner is noticed
+/// within 100 ms) and the cost of waking for nothing (about 5 µs each time).
+pub const SLICE: Duration = Duration::from_millis(50);
+
+/// Bounds of the spinning, in nanoseconds.
+const SPIN_MIN: u32 = 1_000;
+const SPIN_MAX: u32 = 50_000;
+
+/// How long spinning is worth it in this process, in nanoseconds.
+static SPIN: AtomicU32 = AtomicU32::new(20_000);
+
+/// When a wait gives up.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadline(Option<Instant>);
+
+impl Deadline {
+    /// Waits as long as it takes.
+    pub const NEVER: Deadline = Deadline(None);
+
+    /// Gives up after `timeout`; `None` is never.
+    pub fn after(timeout: Option<Duration>) -> Deadline {
+        // A time too far away to be expressed is as good as never.
+        Deadline(timeout.and_then(|t| Instant::now().checked_add(t)))
+    }
+
+    /// Whether the time is over.
+    pub fn passed(&self) -> bool {
+        self.0.is_some_and(|end| Instant::now() >= end)
+    }
+
+    /// The next slice, or `None` when the time is over.
+    fn slice(&self) -> Option<Duration> {
+        match self.0 {
+            None => Some(SLICE),
+            Some(end) => {
+                let left = end.saturating_duration_since(Instant::now());
+                (!left.is_zero()).then(|| left.min(SLICE))
+            }
+        }
+    }
+}
+
+/// Called between slices, without any lock held; an error ends the wait. The binding
+/// lets Python handle signals here.
+pub type Pulse<'a> = &'a mut dyn FnMut() -> Result<()>;
+
+/// A pulse for waits inside the core that must not be interrupted.
+pub fn no_pulse() -> Result<()> {
+    Ok(())
+}
+
+/// Looks at `ready` again and again for a short while; true as soon as it is.
+pub fn spin(mut ready: impl FnMut() -> bool) -> bool {
+    if ready() {
+        return true;
+    }
+    let budget = SPIN.load(Relaxed);
+    let start = Instant::now();
+    loop {
+        for _ in 0..16 {
+            spin_loop();
+            if ready() {
+                // Worth it: allow a little more, at least twice what it took.
+                let took = start.elapsed().as_nanos() as u32;
+                let more = budget + budget / 8;
+                SPIN.store(more.max(took * 2).clamp(SPIN_MIN, SPIN_MAX), Relaxed);
+                return true;
+            }
+        }
+        if start.elapsed().as_nanos() as u32 > budget {
+            SPIN.store((budget - budget / 8).max(SPIN_MIN), Relaxed);
+            return false;
+        }
+    }
+}
+
+/// One sleep while `word` holds `expected`: until somebody wakes it, the slice or the
+/// deadline is over, or a signal comes. False when the deadline has passed.
+///
+/// # Errors
+/// What `pulse` says.
+pub fn sleep(word: &AtomicU32, expected: u32, deadline: &Deadline, pulse: Pulse) -> Result<bool> {
+    let Some(slice) = deadline.slice() else {
+        return Ok(false);
+    };
+    let start = Instant::now();
+    os::futex_wait(word, expected, slice);
+    // A signal cuts a sleep short just like a wake-up does. Asking Python costs its
+    // lock, so a wake-up that comes quickly is taken for one; handlers then run when
+    // the caller returns or at the end of the next slice.
+    if start.elapsed() >= Duration::from_millis(1) {
+        pulse()?;
+    }
+    Ok(true)
+}
+
+/// A lock among the threads of one process, for a few instructions at a time. Unlike
+/// the standard one it can be held across fork.
+pub struct Spin(AtomicBool);
+
+/// Unlocks a [`Spin`] at the end of its scope.
+pub struct SpinGuard<'a>(&'a Spin);
+
+impl Spin {
+    /// An open one.
+    pub const fn new() -> Spin {
+        Spin(AtomicBool::new(false))
+    }
+
+    /// Locks until the guard goes.
+    pub fn lock(&self) -> SpinGuard<'_> {
+        self.lock_raw();
+        SpinGuard(self)
+    }
+
+    /// Locks; [`Spin::unlock_raw`] opens it.
+    pub fn lock_raw(&self) {
+        let mut tries = 0u32;
+        while self.0.swap(true, Acquire) {
+            tries += 1;
+            if tries.is_multiple_of(64) {
+                std::thread::yield_now();
+            } else {
+                spin_loop();
+            }
+        }
+    }
+
+    /// Opens it.
+    pub fn unlock_raw(&self) {
+        self.0.store(false, Release);
+    }
+}
+
+impl Default for Spin {
+    fn default() -> Spin {
+        Spin::new()
+    }
+}
+
+impl Drop for SpinGuard<'_> {
+    fn drop(&mut self) {
+        self.0.unlock_raw();
+    }
+}

@@ -1,0 +1,114 @@
+//! Memory of the arena as a Python buffer.
+
+use std::ffi::c_int;
+use std::ptr;
+
+use allcores_core::object::Kind;
+use allcores_core::refs::Handle;
+use allcores_core::{alloc, arena};
+use pyo3::exceptions::PyValueError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+
+use crate::convert::{numbers, raise};
+
+/// Shared memory that lives as long as any process holds it.
+#[pyclass(frozen, weakref, module = "allcores._core")]
+pub struct Block {
+    handle: Handle,
+    start: *mut u8,
+    nbytes: usize,
+}
+
+// SAFETY: `start` points into the arena's mapping, which every thread sees alike and
+// which is never removed.
+unsafe impl Send for Block {}
+// SAFETY: as above; what is in the memory is the users' to guard, as with any shared array.
+unsafe impl Sync for Block {}
+
+impl Block {
+    fn new(handle: Handle, nbytes: usize) -> allcores_core::Result<Block> {
+        let start = arena::arena()?.bytes(handle.offset(), nbytes)?;
+        Ok(Block {
+            handle,
+            start,
+            nbytes,
+        })
+    }
+}
+
+#[pymethods]
+impl Block {
+    #[new]
+    fn make(py: Python<'_>, nbytes: i64) -> PyResult<Block> {
+        let nbytes = usize::try_from(nbytes).map_err(|_| {
+            PyValueError::new_err(format!("size must be 0 or more bytes, not {nbytes}"))
+        })?;
+        py.detach(|| {
+            let offset = alloc::reserve(Kind::Raw, nbytes, true)?;
+            Block::new(Handle::publish(offset)?, nbytes)
+        })
+        .map_err(|error| raise(py, error))
+    }
+
+    #[staticmethod]
+    fn from_handle(
+        py: Python<'_>,
+        session: u64,
+        offset: u64,
+        generation: u32,
+        nbytes: usize,
+    ) -> PyResult<Block> {
+        let open = || {
+            let handle = Handle::open(session, offset, generation, Kind::Raw)?;
+            if alloc::room(offset)? < nbytes {
+                return Err(allcores_core::Error::Stale {
+                    what: "block of that size",
+                });
+            }
+            Block::new(handle, nbytes)
+        };
+        open().map_err(|error| raise(py, error))
+    }
+
+    fn handle<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        numbers(py, &self.handle)
+    }
+
+    #[getter]
+    fn offset(&self) -> u64 {
+        self.handle.offset()
+    }
+
+    #[getter]
+    fn nbytes(&self) -> usize {
+        self.nbytes
+    }
+
+    unsafe fn __getbuffer__(
+        slf: Bound<'_, Self>,
+        view: *mut ffi::Py_buffer,
+        flags: c_int,
+    ) -> PyResult<()> {
+        let block = slf.get();
+        // SAFETY: `view` is Python's to fill; the memory outlives it, because the view
+        // holds the block, the block its handle, and the mapping is never removed.
+        let filled = unsafe {
+            ffi::PyBuffer_FillInfo(
+                view,
+                slf.as_ptr(),
+                block.start.cast(),
+                block.nbytes as ffi::Py_ssize_t,
+                0,
+                flags,
+            )
+        };
+        if filled == 0 {
+            return Ok(());
+        }
+        // SAFETY: on failure the view must not name an object.
+        unsafe { (*view).obj = ptr::null_mut() };
+        Err(PyErr::fetch(slf.py()))
+    }
+}

@@ -1,0 +1,98 @@
+//! Errors, times and waits, between the core and Python.
+
+use std::time::Duration;
+
+use allcores_core::refs::Handle;
+use allcores_core::wait::Deadline;
+use allcores_core::{Error, Result};
+use pyo3::exceptions::{PyMemoryError, PyOSError, PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+
+/// The exception for an error of the core. An exception that a signal handler raised
+/// meanwhile is fetched from where [`waiting`] left it.
+pub fn raise(py: Python<'_>, error: Error) -> PyErr {
+    let message = error.to_string();
+    match error {
+        Error::OutOfMemory { .. } => {
+            ours(py, "ArenaFull", message).unwrap_or_else(|message| PyMemoryError::new_err(message))
+        }
+        Error::Stale { .. } => ours(py, "StaleHandle", message)
+            .unwrap_or_else(|message| PyValueError::new_err(message)),
+        Error::Os { errno, .. } => PyOSError::new_err((errno, message)),
+        Error::Invalid { .. } => PyValueError::new_err(message),
+        Error::TooManyProcesses | Error::Corrupt { .. } | Error::Interrupted => {
+            PyRuntimeError::new_err(message)
+        }
+    }
+}
+
+/// An exception of `allcores.errors`; the message comes back when that cannot be had.
+fn ours(py: Python<'_>, name: &str, message: String) -> std::result::Result<PyErr, String> {
+    let made = py
+        .import("allcores.errors")
+        .and_then(|errors| errors.getattr(name))
+        .and_then(|class| class.call1((message.as_str(),)));
+    match made {
+        Ok(exception) => Ok(PyErr::from_value(exception)),
+        Err(_) => Err(message),
+    }
+}
+
+/// Runs a core operation that may wait: without the GIL, and with Python's signal
+/// handlers in the pauses. What a handler raises ends the wait and comes out here.
+pub fn waiting<T: Send>(
+    py: Python<'_>,
+    work: impl FnOnce(&mut dyn FnMut() -> Result<()>) -> Result<T> + Send,
+) -> PyResult<T> {
+    let mut raised: Option<PyErr> = None;
+    let result = py.detach(|| {
+        let mut pulse = || {
+            Python::attach(|py| py.check_signals()).map_err(|error| {
+                raised = Some(error);
+                Error::Interrupted
+            })
+        };
+        work(&mut pulse)
+    });
+    match (result, raised) {
+        (_, Some(error)) => Err(error),
+        (Ok(value), None) => Ok(value),
+        (Err(error), None) => Err(raise(py, error)),
+    }
+}
+
+/// Seconds as Python gives them: `None` is for ever, negative is at once.
+pub fn deadline(timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Deadline> {
+    Ok(Deadline::after(seconds(timeout)?))
+}
+
+fn seconds(timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Duration>> {
+    let Some(timeout) = timeout.filter(|t| !t.is_none()) else {
+        return Ok(None);
+    };
+    let seconds: f64 = timeout.extract().map_err(|_| {
+        PyTypeError::new_err(format!(
+            "timeout must be a number of seconds or None, not {}",
+            timeout
+                .get_type()
+                .name()
+                .map_or("this".into(), |name| name.to_string()),
+        ))
+    })?;
+    if seconds.is_nan() {
+        return Err(PyValueError::new_err(
+            "timeout must be a number of seconds, not NaN",
+        ));
+    }
+    // What does not fit (infinity, millennia) is as good as for ever.
+    Ok(Duration::try_from_secs_f64(seconds.max(0.0)).ok())
+}
+
+/// The three numbers by which another process finds an object.
+pub fn numbers<'py>(py: Python<'py>, handle: &Handle) -> PyResult<Bound<'py, PyTuple>> {
+    handle
+        .numbers()
+        .map_err(|error| raise(py, error))?
+        .into_pyobject(py)
+}
