@@ -72,7 +72,7 @@ check: $(VENV)/.core $(VENV)/.dev cargo ## formatting, lints and types
 	@$(BIN)/mypy
 
 bench: $(VENV)/.core ## the figures, beside the standard library in one run (BENCH_ARGS="--quick lock")
-	@$(BIN)/python benches/run.py $(BENCH_ARGS)
+	@$(BIN)/python -m benches.run $(BENCH_ARGS)
 
 docs: $(VENV)/.docs ## the documentation as pages, in build/docs
 	$(call say,documentation)

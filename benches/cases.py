@@ -1,0 +1,223 @@
+"""What is measured: each case is one function; it runs in a fresh process and returns one figure.
+
+`mp` is the library under measurement, allcores or multiprocessing: the same code for both.
+Processes are forked, and started before the time counts unless a case is about starting them.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+now = time.perf_counter
+LOCK_ROUNDS = 500_000
+PING_PONGS = 4_000
+QUEUE_ITEMS = 50_000
+POOL_TASKS = 10_000
+
+
+class Case(NamedTuple):
+    """One row of the table."""
+
+    measure: Callable[[Any], float]
+    unit: str
+    what: str
+    more_is_better: bool = False
+    target: str = ""
+
+
+def lock_uncontended(mp: Any) -> float:
+    lock = mp.get_context("fork").Lock()
+    acquire, release = lock.acquire, lock.release
+    start = now()
+    for _ in range(LOCK_ROUNDS):
+        acquire()
+        release()
+    return (now() - start) / LOCK_ROUNDS * 1e9
+
+
+def lock_with(mp: Any) -> float:
+    lock = mp.get_context("fork").Lock()
+    start = now()
+    for _ in range(LOCK_ROUNDS):
+        with lock:
+            pass
+    return (now() - start) / LOCK_ROUNDS * 1e9
+
+
+def _median_round(ping: Callable[[], object], rounds: int) -> float:
+    """The median time of a round in microseconds, after some to warm up."""
+    times = []
+    for _ in range(rounds // 10):
+        ping()
+    for _ in range(rounds):
+        start = now()
+        ping()
+        times.append(now() - start)
+    return statistics.median(times) * 1e6
+
+
+def _with_child(
+    mp: Any, target: Callable[..., None], args: tuple[Any, ...], ping: Callable[[], object]
+) -> float:
+    """Play `PING_PONGS` rounds against a forked child, which plays one more to end."""
+    rounds = PING_PONGS + PING_PONGS // 10
+    child = mp.get_context("fork").Process(target=target, args=(*args, rounds))
+    child.start()
+    figure = _median_round(ping, PING_PONGS)
+    child.join()
+    if child.exitcode:
+        raise RuntimeError(f"the child ended with exit code {child.exitcode}")
+    return figure
+
+
+def _event_child(here: Any, there: Any, rounds: int) -> None:
+    for _ in range(rounds):
+        here.wait()
+        here.clear()
+        there.set()
+
+
+def event_ping_pong(mp: Any) -> float:
+    context = mp.get_context("fork")
+    here, there = context.Event(), context.Event()
+
+    def ping() -> None:
+        there.set()
+        here.wait()
+        here.clear()
+
+    return _with_child(mp, _event_child, (there, here), ping)
+
+
+def _semaphore_child(here: Any, there: Any, rounds: int) -> None:
+    for _ in range(rounds):
+        here.acquire()
+        there.release()
+
+
+def semaphore_ping_pong(mp: Any) -> float:
+    context = mp.get_context("fork")
+    here, there = context.Semaphore(0), context.Semaphore(0)
+
+    def ping() -> None:
+        there.release()
+        here.acquire()
+
+    return _with_child(mp, _semaphore_child, (there, here), ping)
+
+
+def _take_turn(condition: Any, turn: Any, mine: int) -> None:
+    with condition:
+        while turn.value != mine:
+            condition.wait()
+        turn.value = 1 - mine
+        condition.notify()
+
+
+def _condition_child(condition: Any, turn: Any, rounds: int) -> None:
+    for _ in range(rounds):
+        _take_turn(condition, turn, 1)
+
+
+def condition_ping_pong(mp: Any) -> float:
+    context = mp.get_context("fork")
+    condition, turn = context.Condition(), context.RawValue("i", 0)
+
+    def ping() -> None:
+        _take_turn(condition, turn, 0)
+
+    return _with_child(mp, _condition_child, (condition, turn), ping)
+
+
+def _queue_child(inbox: Any, outbox: Any, rounds: int) -> None:
+    for _ in range(rounds):
+        outbox.put(inbox.get())
+
+
+def queue_ping_pong(mp: Any) -> float:
+    context = mp.get_context("fork")
+    out, back = context.Queue(), context.Queue()
+
+    def ping() -> None:
+        out.put(1)
+        back.get()
+
+    return _with_child(mp, _queue_child, (out, back), ping)
+
+
+def _produce(queue: Any, count: int) -> None:
+    for number in range(count):
+        queue.put(number)
+
+
+def queue_throughput(mp: Any) -> float:
+    context = mp.get_context("fork")
+    queue = context.Queue()
+    child = context.Process(target=_produce, args=(queue, QUEUE_ITEMS))
+    child.start()
+    queue.get()
+    start = now()
+    total = sum(queue.get() for _ in range(QUEUE_ITEMS - 1))
+    seconds = now() - start
+    child.join()
+    if total != QUEUE_ITEMS * (QUEUE_ITEMS - 1) // 2:
+        raise RuntimeError(f"the queue lost or changed items: sum {total}")
+    return (QUEUE_ITEMS - 1) / seconds / 1e3
+
+
+def _nothing(number: int) -> int:
+    return number
+
+
+def _pool_map(mp: Any, chunksize: int | None) -> float:
+    with mp.get_context("fork").Pool(2) as pool:
+        pool.map(_nothing, range(100))
+        start = now()
+        result = pool.map(_nothing, range(POOL_TASKS), chunksize)
+        seconds = now() - start
+    if result != list(range(POOL_TASKS)):
+        raise RuntimeError("Pool.map returned something else than it should have")
+    return POOL_TASKS / seconds / 1e3
+
+
+def pool_map(mp: Any) -> float:
+    return _pool_map(mp, None)
+
+
+def pool_map_single(mp: Any) -> float:
+    return _pool_map(mp, 1)
+
+
+def process_start(mp: Any) -> float:
+    context = mp.get_context("fork")
+    times = []
+    for number in range(50):
+        start = now()
+        child = context.Process(target=_nothing, args=(number,))
+        child.start()
+        child.join()
+        times.append(now() - start)
+    return statistics.median(times) * 1e3
+
+
+CASES: dict[str, Case] = {
+    "lock": Case(lock_uncontended, "ns", "Lock, uncontended: acquire and release", target="<= 1"),
+    "lock_with": Case(lock_with, "ns", "Lock, uncontended: with", target="<= 1"),
+    "event": Case(event_ping_pong, "µs", "Event: there and back, median", target="<= 0.2"),
+    "condition": Case(
+        condition_ping_pong, "µs", "Condition: there and back, median", target="<= 0.2"
+    ),
+    "semaphore": Case(semaphore_ping_pong, "µs", "Semaphore: there and back, median"),
+    "queue": Case(
+        queue_throughput, "k/s", "Queue: small integers, one writer", more_is_better=True
+    ),
+    "queue_ping": Case(queue_ping_pong, "µs", "Queue: there and back, median"),
+    "pool": Case(pool_map, "k/s", "Pool.map of nothing, default chunks", more_is_better=True),
+    "pool_single": Case(
+        pool_map_single, "k/s", "Pool.map of nothing, chunksize 1", more_is_better=True
+    ),
+    "process": Case(process_start, "ms", "Process: fork, start and join, median"),
+}
