@@ -76,7 +76,7 @@ bench: $(VENV)/.core ## the figures, beside the standard library in one run (BEN
 
 docs: $(VENV)/.docs ## the documentation as pages, in build/docs
 	$(call say,documentation)
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "build/docs/index.html"
 
 wheel: $(VENV)/.core ## a wheel for this Python and machine, in dist
