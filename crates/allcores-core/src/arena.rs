@@ -237,7 +237,7 @@ fn view(base: *mut u8, fd: c_int, chunks: usize) -> Arena {
 
 fn install(arena: Arena) -> Result<&'static Arena> {
     let arena = ARENA.get_or_init(|| arena);
-    crate::refs::watch_forks();
+    crate::handle::watch_forks();
     Ok(arena)
 }
 

@@ -8,7 +8,7 @@
 //! - [`wait`]: spinning, then sleeping on a word, never without an end
 //! - [`lock`]: a mutex whose dead owner is noticed
 //! - [`alloc`]: blocks, each with a word outside of it that says whose it is
-//! - [`refs`]: who still holds a block; what happens to it when nobody does
+//! - [`refs`], [`handle`]: who still holds a block
 //! - the objects: [`semaphore`], [`event`], [`condition`], [`barrier`], [`ring`], [`list`]
 //! - [`object`]: the kinds of blocks, and what each needs when it goes or its user dies
 //!
@@ -20,6 +20,7 @@
 pub mod alloc;
 pub mod arena;
 pub mod error;
+pub mod handle;
 pub mod lock;
 pub mod object;
 pub mod os;

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering::*;
 
 use crate::alloc;
 use crate::arena::Offset;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::slot::{Owner, Slot};
 use crate::{lock, refs};
 
@@ -137,7 +137,11 @@ pub fn sweep(dead: Owner, slot: &Slot) -> Result<()> {
                 }
             }
             alloc::RETIRED if alloc::owner(word) == dead => finish(offset),
-            alloc::LIVE if kind.is_counted() && refs::count(meta) == 0 => destroy(offset),
+            // Unlike those of the dead, this one may be going away under our eyes.
+            alloc::LIVE if kind.is_counted() && refs::count(meta) == 0 => match destroy(offset) {
+                Err(Error::Corrupt { .. }) => Ok(()),
+                other => other,
+            },
             _ => Ok(()),
         }
     })

@@ -45,7 +45,7 @@ pub struct Slot {
     word: AtomicU32,
     /// For people; liveness never depends on it.
     pub pid: AtomicU32,
-    /// First block of the table of what this process holds (see [`crate::refs`]).
+    /// First block of the table of what this process holds (see [`crate::handle`]).
     pub shares: AtomicU64,
     /// Number of this slot's latest change of a reference count.
     pub ref_seq: AtomicU32,
@@ -64,6 +64,8 @@ const _: () = assert!(size_of::<Slot>() == SLOT_BYTES);
 
 /// This process's owner; 0 before the first use and in a new child of fork.
 static ME: AtomicU32 = AtomicU32::new(0);
+/// This process was forked with objects that it could not take over.
+static LOST: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
 /// One thread of a process at a time claims or recovers: the kernel's byte locks do not
 /// tell threads of one process apart.
 static CLAIMING: Spin = Spin::new();
@@ -138,7 +140,12 @@ pub fn joined() -> Owner {
 
 #[cold]
 fn join() -> Result<Owner> {
-    let _only_one = CLAIMING.lock();
+    if LOST.load(SeqCst) {
+        return Err(Error::Stale {
+            what: "object that this process inherited: it was stopped while being forked",
+        });
+    }
+    let only_one = CLAIMING.lock();
     match ME.load(SeqCst) {
         0 => {}
         me => return Ok(me),
@@ -146,32 +153,28 @@ fn join() -> Result<Owner> {
     let me = claim(LIVE, 0)?;
     slot(me)?.pid.store(os::pid(), SeqCst);
     ME.store(me, SeqCst);
+    drop(only_one);
+    // A good moment to look for those whom nobody else has missed.
+    recover_all()?;
     Ok(me)
 }
 
 /// Takes a slot and leaves it in `state`. The caller holds CLAIMING.
 ///
-/// First the slots that say FREE are tried, then those whose process may have died
-/// unnoticed, then one that was never used.
+/// Slots of the dead are not taken: to bury them one has to be somebody already.
 fn claim(state: u32, parent: Owner) -> Result<Owner> {
     let arena = arena()?;
     let header = arena.header();
     let used = (header.slots_used.load(SeqCst) as usize).min(SLOTS);
-    for take_dead in [false, true] {
-        for i in 0..used {
-            let slot = slot_at(arena, i)?;
-            let word = slot.word.load(SeqCst);
-            if (word & 3 == FREE) == take_dead || pack(i, word >> 2) == ME.load(SeqCst) {
-                continue;
-            }
-            if let Some(owner) = claim_at(arena, i, state, parent)? {
-                return Ok(owner);
-            }
+    for i in 0..used {
+        if slot_at(arena, i)?.word.load(SeqCst) & 3 == FREE
+            && let Some(owner) = claim_at(arena, i, state, parent)?
+        {
+            return Ok(owner);
         }
     }
     for i in used..SLOTS {
-        // A page of slots is committed when its first one is used. Two processes may
-        // both do it; the second time nothing happens.
+        // Two processes may both commit the page; the second time nothing happens.
         os::commit(arena.fd(), place(i) as usize, SLOT_BYTES)?;
         header.slots_used.fetch_max(i as u64 + 1, SeqCst);
         if let Some(owner) = claim_at(arena, i, state, parent)? {
@@ -181,18 +184,13 @@ fn claim(state: u32, parent: Owner) -> Result<Owner> {
     Err(Error::TooManyProcesses)
 }
 
-/// Takes one slot if nobody lives in it.
+/// Takes one slot if it is free.
 fn claim_at(arena: &Arena, i: usize, state: u32, parent: Owner) -> Result<Option<Owner>> {
     if !os::byte_lock_try(arena.fd(), place(i))? {
         return Ok(None);
     }
-    // The byte is ours: no other process changes this slot from here on, except for a
-    // FORKING one, whose child may take it by the word.
+    // The byte is ours: no other process takes this slot from here on.
     let slot = slot_at(arena, i)?;
-    let word = slot.word.load(SeqCst);
-    if word & 3 == LIVE || (word & 3 == FORKING && !is_alive(slot.parent.load(SeqCst))) {
-        bury(slot, i, word)?;
-    }
     let word = slot.word.load(SeqCst);
     if word & 3 != FREE {
         os::byte_unlock(arena.fd(), place(i));
@@ -241,6 +239,8 @@ pub fn recover(owner: Owner) -> Result<bool> {
     if owner == 0 || is_alive(owner) {
         return Ok(false);
     }
+    // Before the lock: to give back what others held takes a slot of one's own.
+    me()?;
     let _only_one = CLAIMING.lock();
     let arena = arena()?;
     let slot = slot(owner)?;
@@ -325,6 +325,7 @@ pub fn leave() -> Result<()> {
     }
     let arena = arena()?;
     let slot = slot(me)?;
+    crate::handle::forget();
     crate::object::sweep(me, slot)?;
     let _only_one = CLAIMING.lock();
     slot.word.store(generation(me) << 2 | FREE, SeqCst);
@@ -351,55 +352,53 @@ pub fn forked_parent() {
 
 /// In the child: it is nobody now, or who the parent prepared it to be. Async-signal-safe.
 ///
-/// Returns whether the prepared slot was adopted.
-pub fn forked_child(prepared: Option<Owner>) -> bool {
+/// Returns whether the prepared slot was adopted. A child that inherited objects
+/// (`holds`) and could not adopt holds none of them, and must not touch them.
+pub fn forked_child(prepared: Option<Owner>, holds: bool) -> bool {
     ME.store(0, SeqCst);
     CLAIMING.unlock_raw();
-    let (Some(owner), Ok(arena)) = (prepared, arena()) else {
-        return false;
-    };
-    let Ok(slot) = slot(owner) else { return false };
-    if !os::byte_lock_try(arena.fd(), place(index(owner))).unwrap_or(false) {
-        return false;
+    let adopted = prepared.is_some_and(|owner| adopt(owner).unwrap_or(false));
+    if adopted {
+        ME.store(prepared.unwrap_or(0), SeqCst);
+    } else if holds {
+        LOST.store(true, SeqCst);
+    }
+    adopted
+}
+
+/// Takes the slot that the parent prepared.
+fn adopt(owner: Owner) -> Result<bool> {
+    let arena = arena()?;
+    let slot = slot(owner)?;
+    if !os::byte_lock_try(arena.fd(), place(index(owner)))? {
+        return Ok(false);
     }
     slot.pid.store(os::pid(), SeqCst);
     let word = generation(owner) << 2;
-    if slot
+    let adopted = slot
         .word
         .compare_exchange(word | FORKING, word | LIVE, SeqCst, SeqCst)
-        .is_err()
-    {
+        .is_ok();
+    if !adopted {
         os::byte_unlock(arena.fd(), place(index(owner)));
-        return false;
     }
-    ME.store(owner, SeqCst);
-    true
+    Ok(adopted)
+}
+
+/// Whether a slot that was prepared for a child still waits for it.
+pub fn is_unborn(prepared: Owner) -> bool {
+    slot(prepared).is_ok_and(|slot| slot.word.load(SeqCst) == generation(prepared) << 2 | FORKING)
 }
 
 /// In the parent, later: takes back a slot that no child has adopted, because fork
 /// failed or the child died at once. True when it was taken back.
 pub fn fork_abandon(prepared: Owner) -> bool {
-    let Ok(slot) = slot(prepared) else {
-        return false;
-    };
     let word = generation(prepared) << 2;
-    if slot
-        .word
-        .compare_exchange(word | FORKING, word | FORKING, SeqCst, SeqCst)
-        .is_err()
-    {
-        return false;
-    }
-    let _only_one = CLAIMING.lock();
-    if slot
-        .word
-        .compare_exchange(word | FORKING, word | LIVE, SeqCst, SeqCst)
-        .is_err()
-    {
-        return false;
-    }
     // LIVE without anybody holding its byte: that is a dead process, and what it holds
     // goes back like any other's.
-    drop(_only_one);
-    recover(prepared).unwrap_or(false)
+    slot(prepared).is_ok_and(|slot| {
+        slot.word
+            .compare_exchange(word | FORKING, word | LIVE, SeqCst, SeqCst)
+            .is_ok()
+    }) && recover(prepared).unwrap_or(false)
 }

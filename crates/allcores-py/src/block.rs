@@ -3,8 +3,8 @@
 use std::ffi::c_int;
 use std::ptr;
 
+use allcores_core::handle::Handle;
 use allcores_core::object::Kind;
-use allcores_core::refs::Handle;
 use allcores_core::{alloc, arena};
 use pyo3::exceptions::PyValueError;
 use pyo3::ffi;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use allcores_core::refs::Handle;
+use allcores_core::handle::Handle;
 use allcores_core::wait::Deadline;
 use allcores_core::{Error, Result};
 use pyo3::exceptions::{PyMemoryError, PyOSError, PyRuntimeError, PyTypeError, PyValueError};
@@ -15,10 +15,11 @@ pub fn raise(py: Python<'_>, error: Error) -> PyErr {
     let message = error.to_string();
     match error {
         Error::OutOfMemory { .. } => {
-            ours(py, "ArenaFull", message).unwrap_or_else(|message| PyMemoryError::new_err(message))
+            ours(py, "ArenaFull", message).unwrap_or_else(PyMemoryError::new_err)
         }
-        Error::Stale { .. } => ours(py, "StaleHandle", message)
-            .unwrap_or_else(|message| PyValueError::new_err(message)),
+        Error::Stale { .. } => {
+            ours(py, "StaleHandle", message).unwrap_or_else(PyValueError::new_err)
+        }
         Error::Os { errno, .. } => PyOSError::new_err((errno, message)),
         Error::Invalid { .. } => PyValueError::new_err(message),
         Error::TooManyProcesses | Error::Corrupt { .. } | Error::Interrupted => {

@@ -1,6 +1,6 @@
 //! Functions of the module: the arena itself.
 
-use allcores_core::{alloc, arena, refs, slot};
+use allcores_core::{alloc, arena, handle, slot};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -65,7 +65,7 @@ fn leave(py: Python<'_>) -> PyResult<()> {
 
 #[pyfunction]
 fn pin(py: Python<'_>, offset: u64) -> PyResult<()> {
-    refs::pin(offset).map_err(|e| raise(py, e))
+    handle::pin(offset).map_err(|e| raise(py, e))
 }
 
 #[pyfunction]

@@ -1,0 +1,339 @@
+//! What a process makes of references: one entry for each block that it holds, however
+//! many handles share it, and the same for the children that it forks.
+
+use std::cell::UnsafeCell;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering::*};
+use std::time::{Duration, Instant};
+
+use crate::alloc;
+use crate::arena::{Offset, arena};
+use crate::error::{Error, Result};
+use crate::object::Kind;
+use crate::os;
+use crate::refs::{self, ENTRIES, LOCK};
+use crate::slot::{self, Owner};
+
+/// This process's part: which blocks it holds, how often, and in which entry.
+#[derive(Default)]
+struct Table {
+    held: HashMap<Offset, Local>,
+    /// The pieces of the table in shared memory, in order.
+    pieces: Vec<Offset>,
+    /// Free entries: piece and index.
+    free: Vec<(u32, u32)>,
+}
+
+struct Local {
+    times: usize,
+    entry: (u32, u32),
+}
+
+/// What only a thread that holds [`LOCK`] touches.
+struct Own {
+    table: Option<Table>,
+    /// The child that a fork under way is going to have, and the pieces of its table.
+    prepared: Option<(Owner, Vec<Offset>)>,
+    /// Children whose slots were prepared and that have not been seen to live since.
+    unborn: Vec<(Owner, Instant)>,
+}
+
+struct Guarded(UnsafeCell<Own>);
+// SAFETY: `Guarded::get` asks for LOCK to be held, so one thread at a time is inside.
+unsafe impl Sync for Guarded {}
+
+static OWN: Guarded = Guarded(UnsafeCell::new(Own {
+    table: None,
+    prepared: None,
+    unborn: Vec::new(),
+}));
+
+impl Guarded {
+    /// # Safety
+    /// The caller holds LOCK as long as it uses the result, and calls this once in that time.
+    #[allow(clippy::mut_from_ref)]
+    unsafe fn get(&self) -> &mut Own {
+        // SAFETY: by LOCK nobody else has a reference.
+        unsafe { &mut *self.0.get() }
+    }
+}
+
+/// Runs `work` with this process's table, one thread at a time, and then takes apart what
+/// it left without a reference.
+fn with_table<R>(work: impl FnOnce(&mut Table) -> Result<R>) -> Result<R> {
+    // Joining comes first, see LOCK.
+    slot::me()?;
+    let result = {
+        let _one_at_a_time = LOCK.lock();
+        // SAFETY: LOCK is held in this scope, and `work` does not come back here.
+        let own = unsafe { OWN.get() };
+        work(own.table.get_or_insert_with(Table::default))
+    };
+    refs::destroy_queued()?;
+    result
+}
+
+impl Table {
+    fn entry(&self, (piece, index): (u32, u32)) -> Result<Offset> {
+        let piece = self.pieces.get(piece as usize).ok_or(Error::Corrupt {
+            what: "the table of references",
+        })?;
+        Ok(piece + 8 + 8 * index as u64)
+    }
+
+    /// A free entry; makes another piece of the table when there is none.
+    fn vacancy(&mut self) -> Result<(u32, u32)> {
+        if let Some(place) = self.free.pop() {
+            return Ok(place);
+        }
+        let piece = new_piece(slot::me()?, self.pieces.last().copied())?;
+        let number = self.pieces.len() as u32;
+        self.pieces.push(piece);
+        self.free
+            .extend((1..ENTRIES as u32).rev().map(|i| (number, i)));
+        Ok((number, 0))
+    }
+}
+
+/// Another piece for the table of `owner`, linked behind `last`. It stays RESERVED by its
+/// owner all its life, so that the sweep gives it back.
+fn new_piece(owner: Owner, last: Option<Offset>) -> Result<Offset> {
+    let arena = arena()?;
+    let piece = alloc::reserve(Kind::Shares, 8 * (ENTRIES + 1), true)?;
+    alloc::give_to(piece, owner)?;
+    match last {
+        Some(last) => arena.at::<AtomicU64>(last)?.store(piece, Release),
+        None => slot::slot(owner)?.shares.store(piece, Release),
+    }
+    Ok(piece)
+}
+
+/// Keeps a block alive in this process. Cheap to clone within the process; to another one
+/// it goes as its three numbers, see [`Handle::numbers`].
+#[derive(Debug)]
+pub struct Handle {
+    offset: Offset,
+    generation: u32,
+}
+
+impl Handle {
+    /// Ends the making of a block with this process as its first holder.
+    ///
+    /// # Errors
+    /// When there is no memory for the entry; the block is given back then.
+    pub fn publish(offset: Offset) -> Result<Handle> {
+        let published = with_table(|table| {
+            let place = table.vacancy()?;
+            let meta = alloc::meta(offset)?;
+            let generation = alloc::generation(meta.word.load(SeqCst));
+            refs::adopt(table.entry(place)?, offset)?;
+            alloc::publish(offset, 1)?;
+            table.held.insert(
+                offset,
+                Local {
+                    times: 1,
+                    entry: place,
+                },
+            );
+            Ok(Handle { offset, generation })
+        });
+        if published.is_err() {
+            alloc::release(offset)?;
+        }
+        published
+    }
+
+    /// The block that another process's handle names, if it is still there and of `kind`.
+    ///
+    /// # Errors
+    /// [`Error::Stale`] when it is not.
+    pub fn open(session: u64, offset: Offset, generation: u32, kind: Kind) -> Result<Handle> {
+        let stale = Error::Stale {
+            what: "shared object",
+        };
+        let Some(arena) = crate::arena::existing() else {
+            return Err(stale);
+        };
+        if arena.session() != session {
+            return Err(stale);
+        }
+        let meta = alloc::meta(offset).map_err(|_| stale.clone())?;
+        let word = meta.word.load(SeqCst);
+        if alloc::kind(word) != Some(kind) || alloc::generation(word) != generation {
+            return Err(stale);
+        }
+        with_table(|table| {
+            if let Some(local) = table.held.get_mut(&offset) {
+                local.times += 1;
+                return Ok(Handle { offset, generation });
+            }
+            let place = table.vacancy()?;
+            let entry = table.entry(place)?;
+            if let Err(error) = refs::take(entry, offset, generation) {
+                table.free.push(place);
+                return Err(error);
+            }
+            table.held.insert(
+                offset,
+                Local {
+                    times: 1,
+                    entry: place,
+                },
+            );
+            Ok(Handle { offset, generation })
+        })
+    }
+
+    /// Where the block is.
+    pub fn offset(&self) -> Offset {
+        self.offset
+    }
+
+    /// What another process needs to open it: session, place, use of the place.
+    ///
+    /// # Errors
+    /// When there is no arena any more.
+    pub fn numbers(&self) -> Result<(u64, Offset, u32)> {
+        Ok((arena()?.session(), self.offset, self.generation))
+    }
+}
+
+impl Clone for Handle {
+    fn clone(&self) -> Handle {
+        // Fails only when this process holds nothing at all any more.
+        let _ = with_table(|table| {
+            if let Some(local) = table.held.get_mut(&self.offset) {
+                local.times += 1;
+            }
+            Ok(())
+        });
+        Handle { ..*self }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if slot::joined() == 0 {
+            // This process has left, and all that it held is given back already.
+            return;
+        }
+        // An error here means that shared memory makes no sense; then there is nothing
+        // to give back to.
+        let _ = with_table(|table| {
+            let Some(local) = table.held.get_mut(&self.offset) else {
+                return Ok(());
+            };
+            local.times -= 1;
+            if local.times == 0 {
+                let place = local.entry;
+                table.held.remove(&self.offset);
+                refs::drop_entry(table.entry(place)?)?;
+                table.free.push(place);
+            }
+            Ok(())
+        });
+    }
+}
+
+/// Keeps the block at `offset`, which this process holds, until the process ends: for
+/// handles that leave on ways where nobody can say when they arrive.
+///
+/// # Errors
+/// [`Error::Stale`] when this process does not hold it.
+pub fn pin(offset: Offset) -> Result<()> {
+    with_table(|table| match table.held.get_mut(&offset) {
+        Some(local) => {
+            local.times += 1;
+            Ok(())
+        }
+        None => Err(Error::Stale {
+            what: "shared object",
+        }),
+    })
+}
+
+/// After this long a child that has not taken its slot never will: fork failed, or it was
+/// killed at birth. Should it come after all, it cannot take part, and says so.
+const STILLBORN: Duration = Duration::from_secs(10);
+
+/// Gives every child of this process a slot and entries of its own, whoever calls `fork`.
+pub fn watch_forks() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| os::at_fork(before_fork, after_fork_parent, after_fork_child));
+}
+
+/// Forgets the table of this process, which has given up all that is in it.
+pub fn forget() {
+    let _one_at_a_time = LOCK.lock();
+    // SAFETY: LOCK is held in this scope.
+    unsafe { OWN.get() }.table = None;
+}
+
+extern "C" fn before_fork() {
+    let child = slot::fork_prepare();
+    LOCK.lock_raw();
+    // SAFETY: LOCK is held until after the fork, and the other two handlers are called
+    // after this one has returned.
+    let own = unsafe { OWN.get() };
+    own.prepared = child.map(|child| {
+        let pieces = own.table.as_ref().map(|table| copy_table(table, child));
+        (child, pieces.and_then(Result::ok).unwrap_or_default())
+    });
+}
+
+/// Makes the child's table: the same places refer to the same blocks.
+fn copy_table(table: &Table, child: Owner) -> Result<Vec<Offset>> {
+    let mut pieces: Vec<Offset> = Vec::with_capacity(table.pieces.len());
+    for _ in &table.pieces {
+        let piece = new_piece(child, pieces.last().copied())?;
+        pieces.push(piece);
+    }
+    for (&offset, local) in &table.held {
+        let (piece, index) = local.entry;
+        let generation = alloc::generation(alloc::meta(offset)?.word.load(SeqCst));
+        refs::take(
+            pieces[piece as usize] + 8 + 8 * index as u64,
+            offset,
+            generation,
+        )?;
+    }
+    Ok(pieces)
+}
+
+extern "C" fn after_fork_parent() {
+    // SAFETY: LOCK is held since before the fork.
+    let own = unsafe { OWN.get() };
+    if let Some((child, _)) = own.prepared.take() {
+        own.unborn.push((child, Instant::now()));
+    }
+    own.unborn.retain(|&(child, _)| slot::is_unborn(child));
+    let late = own
+        .unborn
+        .first()
+        .is_some_and(|(_, when)| when.elapsed() > STILLBORN);
+    let stillborn = late.then(|| own.unborn.remove(0).0);
+    LOCK.unlock_raw();
+    slot::forked_parent();
+    if let Some(child) = stillborn {
+        slot::fork_abandon(child);
+    }
+}
+
+extern "C" fn after_fork_child() {
+    // SAFETY: LOCK is held since before the fork, and this is the only thread.
+    let own = unsafe { OWN.get() };
+    own.unborn.clear();
+    let prepared = own.prepared.take();
+    let holds = own
+        .table
+        .as_ref()
+        .is_some_and(|table| !table.held.is_empty());
+    let adopted = slot::forked_child(prepared.as_ref().map(|(child, _)| *child), holds);
+    match (own.table.as_mut(), prepared) {
+        (Some(table), Some((_, pieces))) if adopted && pieces.len() == table.pieces.len() => {
+            table.pieces = pieces;
+        }
+        _ => own.table = None,
+    }
+    LOCK.unlock_raw();
+}
