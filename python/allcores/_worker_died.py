@@ -1,0 +1,59 @@
+"""``errors.WorkerDied``, apart because its base is slow to import (see errors.py)."""
+
+from __future__ import annotations
+
+import signal as _signal
+from concurrent.futures.process import BrokenProcessPool
+
+from allcores.errors import AllcoresError
+
+
+class WorkerDied(AllcoresError, BrokenProcessPool):
+    """The worker process died while it ran a task; the pool stays usable.
+
+    Attributes:
+        task_index: position of the task in its call, or None when that isn't known.
+        args_repr: the task's arguments, shortened.
+        pid: process id of the dead worker.
+        exitcode: what it exited with; negative for a signal, None when unknown.
+        signal: name of the signal that killed it, such as ``"SIGKILL"``, or None.
+        max_rss: its largest resident memory in bytes, or None when unknown.
+        oom_killed: True when the kernel's out-of-memory killer did it, None when unknown.
+    """
+
+    def __init__(
+        self,
+        message: str = "a worker process died",
+        *,
+        task_index: int | None = None,
+        args_repr: str | None = None,
+        pid: int | None = None,
+        exitcode: int | None = None,
+        signal: str | None = None,
+        max_rss: int | None = None,
+        oom_killed: bool | None = None,
+    ) -> None:
+        super().__init__(message)
+        if signal is None and exitcode is not None and exitcode < 0:
+            signal = _signal_name(-exitcode)
+        self.task_index = task_index
+        self.args_repr = args_repr
+        self.pid = pid
+        self.exitcode = exitcode
+        self.signal = signal
+        self.max_rss = max_rss
+        self.oom_killed = oom_killed
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Exceptions pickle their positional arguments only; the rest is in __dict__.
+        return type(self), self.args, self.__dict__
+
+
+WorkerDied.__module__ = "allcores.errors"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return _signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

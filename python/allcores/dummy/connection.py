@@ -1,0 +1,9 @@
+"""Connections between threads: ``multiprocessing.dummy.connection``.
+
+The module is the standard library's own object under this name, so that its state is one.
+"""
+
+import multiprocessing.dummy.connection as _std
+import sys
+
+sys.modules[__name__] = _std

@@ -1,0 +1,1 @@
+"""How a child process starts, and how code reaches it; README.md draws the way."""

@@ -1,0 +1,47 @@
+"""The first steps of a spawned child, and the common ones of every fresh child."""
+
+from __future__ import annotations
+
+import multiprocessing.resource_tracker as _tracker
+import os
+import sys
+from typing import Any
+
+from allcores import _core
+from allcores.launch import forkserver, payload
+
+
+def main(
+    data: int, arena: int, session: int, tracker: int | None = None, server: int | None = None
+) -> None:
+    """Run a spawned child from its first line to its exit.
+
+    Args:
+        data: descriptor to read the process object from; it ends when the parent does.
+        arena: the one descriptor of the arena; it stays open, under this number, for life.
+        session: the arena's id.
+        tracker: descriptor of the resource tracker, where there is one.
+        server: descriptor to ask the fork server on, where there is one.
+    """
+    for fd in (data, arena, server):
+        if fd is not None:
+            os.set_inheritable(fd, False)
+    _core.attach(arena, session)
+    if server is not None:
+        forkserver.adopt(server)
+    sys.exit(run(data, tracker))
+
+
+def run(data: int, tracker: int | None) -> int:
+    """Read the process object from `data`, run it, and return the exit code."""
+    if tracker is not None:
+        # Named resources are registered with the parent's tracker, which outlives this process.
+        resource_tracker: Any = _tracker._resource_tracker
+        resource_tracker._fd = tracker
+    try:
+        process_obj = payload.unpack(data)
+        code: int = process_obj._bootstrap(parent_sentinel=data)
+    except (KeyboardInterrupt, EOFError):
+        # Ctrl-C, or the parent is gone: nobody wants to read of it.
+        code = 1
+    return code

@@ -1,0 +1,291 @@
+"""Start method ``forkserver``: children are forked from a small server without threads.
+
+This is the side of the processes that ask for children. They all, children of children too,
+hold the same end of one socket pair; each request is one message on it, and the answers come
+through a pipe that the request carries, so nothing is locked and nothing is listened to. The
+server ends when the last holder of that end does. server.py is the other side.
+"""
+
+from __future__ import annotations
+
+import multiprocessing.connection as _connection
+import multiprocessing.popen_forkserver as _std
+import multiprocessing.util as _util
+import os
+import pickle
+import signal
+import socket
+import struct
+import threading
+from array import array
+from collections.abc import Sequence
+from typing import Any
+
+from allcores import _core
+from allcores.launch import payload
+from allcores.launch.command import command_line
+
+__all__ = ["Popen", "ensure_running", "get_inherited_fds", "set_forkserver_preload"]
+
+# The kernel refuses more descriptors in one message (SCM_MAX_FD).
+_MAX_FDS = 253
+# The server answers with the pid, then with the exit code.
+NUMBER = struct.Struct("=q")
+
+
+class ForkServer:
+    """This process's connection to the fork server of the program."""
+
+    def __init__(self) -> None:
+        self._forkserver_pid: int | None = None  # of a server that this process started
+        self._owner = os.getpid()
+        self._socket: socket.socket | None = None
+        self._preload: tuple[list[str], str] = ([], "ignore")
+        self._inherited: list[int] | None = None
+        self._lock = threading.Lock()
+
+    def ensure_running(self) -> None:
+        """Start the server unless it runs; returns before it is ready."""
+        with self._lock:
+            self._ensure_running()
+
+    def _ensure_running(self) -> socket.socket:
+        if self._socket is not None and not self._is_dead():
+            return self._socket
+        self._drop()
+        from allcores.launch.prepare import get_preparation_data
+        from allcores.launch.spawn import start
+
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        reader, writer = os.pipe()
+        try:
+            arena = _core.arena_fd()
+            command = command_line(
+                "server",
+                requests=theirs.fileno(),
+                setup=reader,
+                arena=arena,
+                session=_core.session(),
+            )
+            self._forkserver_pid = start(command, [theirs.fileno(), reader, arena])
+            self._owner = os.getpid()
+            setup = {"sys_path": get_preparation_data("")["sys_path"], "preload": self._preload}
+            payload.send(writer, pickle.dumps(setup))
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+            os.close(reader)
+            os.close(writer)
+        self._socket = ours
+        # After all children have been joined (exit priority 0 and above come first).
+        _util.Finalize(self, self._stop, exitpriority=-1000)
+        return ours
+
+    def _is_dead(self) -> bool:
+        if self._forkserver_pid is None or self._owner != os.getpid():
+            return False  # somebody else's child: sending to it will tell
+        try:
+            pid, _ = os.waitpid(self._forkserver_pid, os.WNOHANG)
+        except ChildProcessError:
+            return True
+        return pid != 0
+
+    def _drop(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+        self._socket = None
+        self._forkserver_pid = None
+
+    def _stop(self) -> None:
+        """Let go of the server, and wait for its end when this process was its last user."""
+        with self._lock:
+            pid, owner = self._forkserver_pid, self._owner
+            self._drop()
+            if pid is None or owner != os.getpid():
+                return
+            try:
+                watch = os.pidfd_open(pid)
+            except OSError:
+                return
+            try:
+                # Others may still hold it, daemons that outlive this process for example.
+                _connection.wait([watch], 1.0)
+                os.waitpid(pid, os.WNOHANG)
+            except ChildProcessError:
+                pass
+            finally:
+                os.close(watch)
+
+    def request(self, data: int, status: int, fds: list[int], tracker: int | None) -> None:
+        """Ask the server for a child.
+
+        Args:
+            data: the child reads its process object from it.
+            status: the server writes the pid and later the exit code to it.
+            fds: descriptors that the arguments hold.
+            tracker: descriptor of the resource tracker, where there is one.
+
+        Raises:
+            ValueError: more descriptors than one message can carry.
+        """
+        most = _MAX_FDS - 6
+        if len(fds) > most:
+            raise ValueError(
+                f"too many fds: the arguments hold {len(fds)} descriptors, and a forkserver "
+                f"child can be given {most}; send the rest through a connection"
+            )
+        with self._lock:
+            for attempt in range(2):
+                client = self._ensure_running()
+                # The child's output goes where this process's goes now, not to where it went
+                # when the server started.
+                standard = [fd for fd in (1, 2) if _is_open(fd)]
+                message = pickle.dumps((len(fds), tracker is not None, standard))
+                sent = [data, status, client.fileno(), *fds]
+                sent += [*([] if tracker is None else [tracker]), *standard]
+                rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", sent))]
+                try:
+                    client.sendmsg([message], rights)
+                    return
+                except ConnectionError:
+                    # It was killed. Start another, once.
+                    self._drop()
+                    if attempt:
+                        raise
+
+    def adopt(self, fd: int, inherited: list[int] | None = None) -> None:
+        """Use, in a child, the parent's connection to the server."""
+        self._socket = socket.socket(fileno=fd)
+        self._forkserver_pid = None
+        self._inherited = inherited
+
+    def client_fd(self) -> int | None:
+        """Return the descriptor of the connection, None when there is none."""
+        return None if self._socket is None else self._socket.fileno()
+
+    def get_inherited_fds(self) -> list[int] | None:
+        """Return the descriptors this process got from the server; None for other processes."""
+        return self._inherited
+
+    def set_forkserver_preload(
+        self, modules_names: Sequence[str], *, on_error: str = "ignore"
+    ) -> None:
+        """Name the modules that a server started from now on imports."""
+        modules = list(modules_names)
+        if not all(type(name) is str for name in modules):
+            raise TypeError(f"module_names must be a list of strings, not {modules_names!r}")
+        if on_error not in ("ignore", "warn", "fail"):
+            raise ValueError(f"on_error must be 'ignore', 'warn' or 'fail', not {on_error!r}")
+        self._preload = (modules, on_error)
+
+
+def _is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
+
+
+_forkserver = ForkServer()
+ensure_running = _forkserver.ensure_running
+get_inherited_fds = _forkserver.get_inherited_fds
+set_forkserver_preload = _forkserver.set_forkserver_preload
+adopt = _forkserver.adopt
+client_fd = _forkserver.client_fd
+
+
+def _after_fork() -> None:
+    # Another thread may have held it; and the server is the parent's child, not this one's.
+    _forkserver._lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def read_number(fd: int) -> int:
+    """Read a number that the server wrote.
+
+    Raises:
+        EOFError: the server died first.
+    """
+    data = b""
+    while len(data) < NUMBER.size:
+        part = os.read(fd, NUMBER.size - len(data))
+        if not part:
+            raise EOFError("the fork server ended unexpectedly; was it killed?")
+        data += part
+    number: int = NUMBER.unpack(data)[0]
+    return number
+
+
+class InheritedFd:
+    """Stands for a descriptor in the pickled arguments of a child of the server."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+
+    def detach(self) -> int:
+        """Return the child's own descriptor."""
+        inherited = _forkserver.get_inherited_fds()
+        if inherited is None:
+            raise RuntimeError("this object belongs to a process started by the fork server")
+        return inherited[self.index]
+
+
+class Popen(_std.Popen):
+    """A child process that the fork server forked."""
+
+    method = "forkserver"
+    DupFd: Any = InheritedFd
+
+    _fds: list[int]
+
+    def _launch(self, process_obj: Any) -> None:
+        from allcores.launch.spawn import tracker_fd
+
+        _forkserver.ensure_running()  # it starts up while the arguments are being pickled
+        body = payload.pack(self, process_obj, environ=os.environ.copy())
+        # See spawn.py.
+        self._kept: Any = (process_obj._target, process_obj._args, process_obj._kwargs)
+        tracker = tracker_fd()
+        opened: list[int] = []
+        try:
+            self.sentinel, status = pipe = os.pipe()
+            opened += pipe
+            child_data, data = pipe = os.pipe()
+            opened += pipe
+            _forkserver.request(child_data, status, self._fds, tracker)
+        except BaseException:
+            for fd in opened:
+                os.close(fd)
+            raise
+        os.close(child_data)
+        os.close(status)
+        self.finalizer = _util.Finalize(self, _util.close_fds, (self.sentinel, data))
+        try:
+            self.pid = read_number(self.sentinel)
+        except BaseException:
+            self.finalizer()
+            raise
+        payload.send(data, body)
+
+    def poll(self, flag: int = os.WNOHANG) -> int | None:
+        """Return the exit code, or None while the child runs."""
+        if self.returncode is None:
+            timeout = 0 if flag == os.WNOHANG else None
+            if not _connection.wait([self.sentinel], timeout):
+                return None
+            try:
+                self.returncode = read_number(self.sentinel)
+            except (OSError, EOFError):
+                # The server is gone, and with it the only one who knows.
+                self.returncode = 255
+            self._kept = None
+        return self.returncode
+
+    def interrupt(self) -> None:
+        """Send SIGINT."""
+        self._send_signal(signal.SIGINT)  # type: ignore[attr-defined]

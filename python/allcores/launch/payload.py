@@ -1,0 +1,87 @@
+"""What a fresh child gets through its pipe: facts about the parent, then the process object."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import struct
+from multiprocessing.context import set_spawning_popen
+from typing import Any
+
+from allcores import pickling
+from allcores.errors import NotPicklable
+from allcores.launch.prepare import get_preparation_data, prepare
+
+_LENGTH = struct.Struct("=Q")
+
+
+def pack(popen: Any, process_obj: Any, **more: Any) -> bytes:
+    """Return everything that the child reads before it runs.
+
+    Args:
+        popen: takes the descriptors that the objects hold (``duplicate_for_child``).
+        process_obj: the process object.
+        more: further facts for `prepare`.
+
+    Raises:
+        NotPicklable: an argument or the target can't travel; says which and why.
+    """
+    facts = pickle.dumps({**get_preparation_data(process_obj._name), **more})
+    set_spawning_popen(popen)
+    try:
+        # The handles in it need no hold of their own: `popen` keeps the arguments alive.
+        with pickling.sending():
+            body = _dump(process_obj)
+    finally:
+        set_spawning_popen(None)
+    return b"".join((_LENGTH.pack(len(facts)), _LENGTH.pack(len(body)), facts, body))
+
+
+def send(fd: int, data: bytes) -> None:
+    """Write `data` for the child, which may have died already: then its exit code says so."""
+    view = memoryview(data)
+    try:
+        while view:
+            view = view[os.write(fd, view) :]
+    except BrokenPipeError:
+        pass
+
+
+def _dump(process_obj: Any) -> bytes:
+    target = process_obj._target
+    called = getattr(target, "__qualname__", None) or repr(target)
+    try:
+        return pickling.dumps(process_obj, f"process {process_obj._name!r}")
+    except NotPicklable:
+        # Which of them is it? Each raises its own, better named error.
+        pickling.dumps(target, f"target {called!r}")
+        for index, value in enumerate(process_obj._args):
+            pickling.dumps(value, f"argument {index + 1} of target {called!r} (args[{index}])")
+        for name, value in process_obj._kwargs.items():
+            pickling.dumps(value, f"keyword argument {name!r} of target {called!r}")
+        raise
+
+
+def unpack(fd: int) -> Any:
+    """Prepare this process with what `pack` wrote, and return the process object.
+
+    Args:
+        fd: where to read it from; left open, as its end of file tells that the parent ended.
+
+    Raises:
+        EOFError: the parent died before it had written all of it.
+    """
+    facts, body = _LENGTH.unpack(_read(fd, _LENGTH.size)), _LENGTH.unpack(_read(fd, _LENGTH.size))
+    prepare(pickle.loads(_read(fd, facts[0])))
+    return pickling.loads(_read(fd, body[0]))
+
+
+def _read(fd: int, size: int) -> bytearray:
+    data = bytearray(size)
+    view = memoryview(data)
+    while view:
+        count = os.readv(fd, [view])
+        if count == 0:
+            raise EOFError("the parent process ended before it had started this one")
+        view = view[count:]
+    return data

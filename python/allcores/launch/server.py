@@ -1,0 +1,194 @@
+"""The fork server's own process: waits for requests, forks, reports what became of the children.
+
+It has one thread and never runs code of the program except the modules named for preloading, so
+forking it is safe. It is part of the arena from its start, and so are its children.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import importlib
+import multiprocessing.util as _util
+import os
+import pickle
+import select
+import signal
+import socket
+import sys
+import traceback
+import warnings
+from typing import Any, NoReturn
+
+from allcores import _core
+from allcores.launch import child, forkserver
+from allcores.launch.forkserver import NUMBER
+
+# What every child needs, loaded before the first fork.
+_OWN = ("allcores", "allcores.connection", "allcores.launch.rebuild")
+
+
+def main(requests: int, setup: int, arena: int, session: int) -> None:
+    """Run the server until the last process that could ask it is gone.
+
+    Args:
+        requests: its end of the socket pair.
+        setup: pipe with a pickled dict of ``sys_path`` and ``preload``.
+        arena: the one descriptor of the arena.
+        session: the arena's id.
+    """
+    # Ctrl-C is for the program; the server ends with it. SIGINT is blocked until here.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    for fd in (requests, arena):
+        os.set_inheritable(fd, False)
+    _core.attach(arena, session)
+    with open(setup, "rb") as stream:
+        data = pickle.load(stream)
+    sys.path[:] = data["sys_path"]
+    for name in _OWN:
+        importlib.import_module(name)
+    _preload(*data["preload"])
+    _util._close_stdin()  # type: ignore[attr-defined]
+    _flush()
+    gc.collect()
+    gc.freeze()  # children share these pages as long as no collection writes to them
+    with socket.socket(fileno=requests) as channel:
+        _Server(channel).serve()
+
+
+def _preload(modules: list[str], on_error: str) -> None:
+    for name in modules:
+        if name == "__main__":
+            continue  # never run a second time
+        try:
+            importlib.import_module(name)
+        except Exception as error:
+            if on_error == "fail":
+                traceback.print_exc()
+                raise SystemExit(1) from error
+            if on_error == "warn":
+                warnings.warn(
+                    f"the fork server can't preload {name!r}: {error!r}; children will import "
+                    "it themselves, or fail to",
+                    ImportWarning,
+                    stacklevel=1,
+                )
+
+
+def _flush() -> None:
+    # What is still in a buffer would be written once more by each child.
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+
+
+class _Server:
+    def __init__(self, requests: socket.socket) -> None:
+        self._requests = requests
+        self._children: dict[int, int] = {}  # pid -> status pipe
+
+    def serve(self) -> None:
+        """Answer requests; return when no process is left that could send one."""
+        awake, waker = os.pipe()
+        os.set_blocking(awake, False)
+        os.set_blocking(waker, False)
+        signal.signal(signal.SIGCHLD, _nothing)
+        signal.set_wakeup_fd(waker)
+        poll = select.poll()
+        poll.register(self._requests, select.POLLIN)
+        poll.register(awake, select.POLLIN)
+        while True:
+            ready = {fd for fd, _ in poll.poll()}
+            if awake in ready:
+                os.read(awake, 4096)
+                self._reap()
+            if self._requests.fileno() in ready and not self._answer((awake, waker)):
+                return
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            pipe = self._children.pop(pid, None)
+            if pipe is not None:
+                _tell(pipe, os.waitstatus_to_exitcode(status))
+                os.close(pipe)
+
+    def _answer(self, own: tuple[int, ...]) -> bool:
+        message, fds, _, _ = socket.recv_fds(self._requests, 4096, 256)
+        if not message:
+            return False
+        count, has_tracker, standard = pickle.loads(message)
+        data, status, client, *rest = fds
+        for fd in fds:
+            os.set_inheritable(fd, False)
+        pid = os.fork()
+        if pid == 0:
+            user, rest = rest[:count], rest[count:]
+            tracker = rest.pop(0) if has_tracker else None
+            self._become_child(own, data, status, client, user, tracker, dict(zip(standard, rest)))
+        self._children[pid] = status
+        for fd in fds:
+            if fd != status:
+                os.close(fd)
+        _tell(status, pid)
+        return True
+
+    def _become_child(
+        self,
+        own: tuple[int, ...],
+        data: int,
+        status: int,
+        client: int,
+        user: list[int],
+        tracker: int | None,
+        standard: dict[int, int],
+    ) -> NoReturn:
+        code = 1
+        try:
+            # Blocked until the child can deal with it (see process.py).
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            self._requests.close()
+            for fd in (*own, status, *self._children.values()):
+                os.close(fd)
+            for number, fd in standard.items():
+                os.dup2(fd, number)
+                os.close(fd)
+            gc.unfreeze()
+            forkserver.adopt(client, user)
+            atexit._clear()
+            atexit.register(_util._exit_function)  # type: ignore[attr-defined]
+            code = child.run(data, tracker)
+        except BaseException as error:
+            if not isinstance(error, KeyboardInterrupt):
+                traceback.print_exc()
+        finally:
+            atexit._run_exitfuncs()
+            _quiet_flush()
+            os._exit(code)
+
+
+def _quiet_flush() -> None:
+    try:
+        _flush()
+    except (OSError, ValueError):
+        pass
+
+
+def _tell(pipe: int, number: int) -> None:
+    try:
+        os.write(pipe, NUMBER.pack(number))
+    except BrokenPipeError:
+        pass  # nobody wants to know any more
+
+
+def _nothing(*_: Any) -> None:
+    """Handle SIGCHLD: the wake-up descriptor does the work, but only if there is a handler."""

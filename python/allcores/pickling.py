@@ -1,0 +1,147 @@
+"""How objects travel between the processes of a program.
+
+Plain C pickle first. What it can't do, and what refers to `__main__`, which no other process has,
+goes through launch/by_value.py: functions and classes of `__main__`, closures and lambdas travel
+by value, everything importable by name.
+
+Shared objects travel as small handles. Their ``__reduce__`` calls `note_sent`, so that whoever
+sends the bytes can hold the memory until they have arrived.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import io
+import pickle
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.reduction import ForkingPickler
+from typing import Any
+
+from allcores import _core
+from allcores.errors import NotPicklable
+
+__all__ = ["dumps", "loads", "note_sent", "pack", "sending"]
+
+
+class _Collector(threading.local):
+    refs: list[int] | None = None
+
+
+_collector = _Collector()
+
+
+class _OnePassOnly(Exception):
+    """What was met duplicates a descriptor: it must not be pickled twice."""
+
+
+def _once(obj: Any) -> Any:
+    raise _OnePassOnly
+
+
+# The reducers that were registered with the standard library, as the first, plain pass has them.
+_reducers: dict[Any, Any] = {}
+_reducers_seen = -1
+
+
+def _plain_reducers() -> dict[Any, Any]:
+    global _reducers, _reducers_seen
+    registered: dict[Any, Any] = ForkingPickler._extra_reducers  # type: ignore[attr-defined]
+    if len(registered) != _reducers_seen:
+        _reducers = {
+            kind: reduce
+            if reduce.__module__ in ("multiprocessing.reduction", "multiprocessing.managers")
+            and reduce.__name__ != "_reduce_socket"
+            else _once
+            for kind, reduce in list(registered.items())
+        }
+        _reducers_seen = len(registered)
+    return _reducers
+
+
+def dumps(obj: Any, what: str = "the object") -> bytes:
+    """Return `obj` as bytes that `loads` turns back into it in any process of the program.
+
+    Args:
+        obj: what to send.
+        what: what it is to the user; opens the message of an error.
+
+    Raises:
+        NotPicklable: it can't travel; the message says which part of it, why, and what to do.
+    """
+    refs = _collector.refs
+    mark = 0 if refs is None else len(refs)
+    try:
+        stream = io.BytesIO()
+        pickler = pickle.Pickler(stream, 5)
+        pickler.dispatch_table = {**copyreg.dispatch_table, **_plain_reducers()}
+        pickler.dump(obj)
+        data = stream.getvalue()
+        if b"__main__" not in data:
+            return data
+    except MemoryError:
+        raise
+    except Exception:
+        pass  # the other pickler does all that this one does, and says why when it can't
+    if refs is not None:
+        del refs[mark:]
+    return _dumps_by_value(obj, what)
+
+
+def _dumps_by_value(obj: Any, what: str) -> bytes:
+    from allcores.launch import by_value
+
+    try:
+        return by_value.dumps(obj)
+    except (MemoryError, NotPicklable):
+        raise
+    except Exception as error:
+        from allcores.launch import culprit
+
+        raise culprit.explain(obj, what, error) from error.__cause__
+
+
+def loads(data: bytes | bytearray | memoryview) -> Any:
+    """Return the object that `dumps` turned into `data`."""
+    return pickle.loads(data)
+
+
+@contextmanager
+def sending() -> Iterator[list[int]]:
+    """Collect the arena offsets of the handles that this thread pickles in the block.
+
+    The sender has to keep the memory behind them until the receiver has unpickled them.
+    """
+    previous = _collector.refs
+    _collector.refs = refs = []
+    try:
+        yield refs
+    finally:
+        _collector.refs = previous
+
+
+def note_sent(offset: int) -> None:
+    """Say, from a handle's ``__reduce__``, that a handle to this offset is about to travel.
+
+    Where nobody collects it, nobody knows when it arrives: then the memory stays for as long as
+    this process lives.
+    """
+    if _collector.refs is None:
+        _core.pin(offset)
+    else:
+        _collector.refs.append(offset)
+
+
+def pack(obj: Any, what: str = "the object") -> tuple[bytes, list[int]]:
+    """Return `obj` as bytes, and the arena offsets of the handles in it.
+
+    Args:
+        obj: what to send.
+        what: what it is to the user; opens the message of an error.
+
+    Raises:
+        NotPicklable: it can't travel; the message says which part of it, why, and what to do.
+    """
+    with sending() as refs:
+        return dumps(obj, what), refs

@@ -1,0 +1,9 @@
+"""Pools: ``multiprocessing.pool``.
+
+The module is the standard library's own object under this name, so that its state is one.
+"""
+
+import multiprocessing.pool as _std
+import sys
+
+sys.modules[__name__] = _std

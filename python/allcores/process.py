@@ -1,0 +1,161 @@
+"""``Process`` under each start method, on the standard library's own process classes.
+
+``current_process``, ``active_children`` and ``parent_process`` are the standard library's,
+and so is their state: a process started here is seen by everything that asks there.
+"""
+
+from __future__ import annotations
+
+import multiprocessing.context as _std_context
+import multiprocessing.process as _std
+import signal
+import sys
+from multiprocessing.process import (
+    BaseProcess,
+    active_children,
+    current_process,
+    parent_process,
+)
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from multiprocessing.popen_fork import Popen
+
+__all__ = ["BaseProcess", "active_children", "current_process", "parent_process"]
+
+
+def __getattr__(name: str) -> Any:
+    # State such as `_current_process` is rebound over there: always ask for today's.
+    return getattr(_std, name)
+
+
+class _Launched(BaseProcess):
+    """What the processes of all start methods have in common."""
+
+    # The standard library's `_bootstrap` would make this *its* start method in the child.
+    # Ours is kept apart from it, in `_method`.
+    _start_method = None
+    _method: str | None = None
+
+    def interrupt(self) -> None:
+        """Send SIGINT to the process, which raises KeyboardInterrupt in it.
+
+        Raises:
+            ValueError: the process object is closed.
+        """
+        self._check_closed()  # type: ignore[attr-defined]
+        popen = self._popen  # type: ignore[attr-defined]
+        if popen is None:
+            raise ValueError("can't interrupt a process that was not started; call start() first")
+        popen._send_signal(signal.SIGINT)
+
+    def _bootstrap(self, parent_sentinel: int | None = None) -> int:
+        """Run in the child: everything from its first step to its exit code."""
+        from allcores import context
+
+        if self._method is not None:
+            context.force_start_method(self._method)
+        body = self.run
+
+        def run() -> None:
+            # Ctrl-C reaches every process of the terminal. The parent reports it, once;
+            # a child leaves with exit code 1 and without a traceback.
+            try:
+                _unblock_interrupt()
+                body()
+            except KeyboardInterrupt:
+                sys.exit(1)
+            except NameError as error:
+                _explain(error)
+                raise
+
+        vars(self)["run"] = run
+        code: int = super()._bootstrap(parent_sentinel)  # type: ignore[misc]
+        return code
+
+
+def _explain(error: NameError) -> None:
+    from allcores.launch import rebuild
+
+    rebuild.explain(error)
+
+
+def _unblock_interrupt() -> None:
+    """End the block on SIGINT under which every child of ours starts."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+class Process(_Launched, _std_context.Process):
+    """An activity that runs in a process of its own, under the default start method.
+
+    The function and its arguments travel to the child; `__main__` is not run again there,
+    so a program needs no ``if __name__ == "__main__"`` guard. Functions and classes of
+    `__main__`, lambdas and closures are fine.
+
+    A child that ends by KeyboardInterrupt does so silently, with exit code 1.
+
+    Args:
+        group: always None; there for likeness with threading.Thread.
+        target: called by `run` in the child.
+        name: only for people; not unique.
+        args: positional arguments of the target.
+        kwargs: keyword arguments of the target.
+        daemon: whether the child is ended with this process; None inherits.
+
+    Raises:
+        allcores.errors.NotPicklable: from `start`; says which argument can't travel and why.
+    """
+
+    @staticmethod
+    def _Popen(process_obj: BaseProcess) -> Popen:
+        from allcores.context import default_context
+
+        process: Any = default_context.get_context().Process
+        popen: Popen = process._Popen(process_obj)
+        return popen
+
+    @staticmethod
+    def _after_fork() -> None:
+        from allcores.context import default_context
+
+        process: Any = default_context.get_context().Process
+        process._after_fork()
+
+
+class ForkProcess(_Launched, _std_context.ForkProcess):
+    """A process that starts as a copy of this one."""
+
+    _start_method = None
+    _method = "fork"
+
+    @staticmethod
+    def _Popen(process_obj: BaseProcess) -> Popen:
+        from allcores.launch.fork import Popen
+
+        return Popen(process_obj)
+
+
+class SpawnProcess(_Launched, _std_context.SpawnProcess):
+    """A process that starts as a fresh interpreter."""
+
+    _start_method = None
+    _method = "spawn"
+
+    @staticmethod
+    def _Popen(process_obj: BaseProcess) -> Popen:
+        from allcores.launch.spawn import Popen
+
+        return Popen(process_obj)
+
+
+class ForkServerProcess(_Launched, _std_context.ForkServerProcess):
+    """A process that is forked, for this one, from a small server without threads."""
+
+    _start_method = None
+    _method = "forkserver"
+
+    @staticmethod
+    def _Popen(process_obj: BaseProcess) -> Popen:
+        from allcores.launch.forkserver import Popen
+
+        return Popen(process_obj)

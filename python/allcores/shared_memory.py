@@ -1,0 +1,9 @@
+"""Named shared memory: ``multiprocessing.shared_memory``.
+
+The module is the standard library's own object under this name, so that its state is one.
+"""
+
+import multiprocessing.shared_memory as _std
+import sys
+
+sys.modules[__name__] = _std

@@ -1,0 +1,9 @@
+"""ctypes objects in shared memory: ``multiprocessing.sharedctypes``.
+
+The module is the standard library's own object under this name, so that its state is one.
+"""
+
+import multiprocessing.sharedctypes as _std
+import sys
+
+sys.modules[__name__] = _std
