@@ -25,6 +25,8 @@ from allcores.context import (
     Process,
     ProcessError,
     TimeoutError,
+)
+from allcores.context import (
     default_context as _default,
 )
 from allcores.process import active_children, current_process, parent_process

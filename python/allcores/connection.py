@@ -44,9 +44,10 @@ class Connection(_std.Connection):
             OSError: the connection is closed or can't be written to.
             allcores.errors.NotPicklable: the object can't travel; says which part and why.
         """
-        self._check_closed()
-        self._check_writable()
-        self._send_bytes(memoryview(pickling.dumps(obj, "the object to send")))
+        conn: Any = self
+        conn._check_closed()
+        conn._check_writable()
+        conn._send_bytes(memoryview(pickling.dumps(obj, "the object to send")))
 
 
 def _rebuild(handle: Any, readable: bool, writable: bool) -> Connection:

@@ -47,6 +47,7 @@ __all__ = [
     "set_spawning_popen",
 ]
 
+
 class BaseContext(_std.BaseContext):
     """Everything the package offers, bound to one start method.
 
@@ -177,9 +178,7 @@ class BaseContext(_std.BaseContext):
         """
         from allcores.pool import Pool
 
-        return Pool(
-            processes, initializer, initargs, maxtasksperchild, context=self.get_context()
-        )
+        return Pool(processes, initializer, initargs, maxtasksperchild, context=self.get_context())
 
     def RawValue(self, typecode_or_type: Any, *args: Any) -> Any:
         """Return a ctypes object in shared memory, without a lock."""
@@ -287,7 +286,7 @@ class DefaultContext(BaseContext, _std.DefaultContext):
     """The context behind the functions of the package; its start method can be set once."""
 
     Process = Process
-    _actual_context: BaseContext | None  # type: ignore[assignment]
+    _actual_context: BaseContext | None
 
     def __init__(self, context: BaseContext) -> None:
         _std.DefaultContext.__init__(self, context)

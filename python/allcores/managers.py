@@ -5,5 +5,9 @@ The module is the standard library's own object under this name, so that its sta
 
 import multiprocessing.managers as _std
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from multiprocessing.managers import *  # noqa: F403
 
 sys.modules[__name__] = _std

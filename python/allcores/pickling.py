@@ -114,7 +114,8 @@ def sending() -> Iterator[list[int]]:
     The sender has to keep the memory behind them until the receiver has unpickled them.
     """
     previous = _collector.refs
-    _collector.refs = refs = []
+    refs: list[int] = []
+    _collector.refs = refs
     try:
         yield refs
     finally:

@@ -16,10 +16,7 @@ from multiprocessing.process import (
     current_process,
     parent_process,
 )
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from multiprocessing.popen_fork import Popen
+from typing import Any
 
 __all__ = ["BaseProcess", "active_children", "current_process", "parent_process"]
 
@@ -34,7 +31,7 @@ class _Launched(BaseProcess):
 
     # The standard library's `_bootstrap` would make this *its* start method in the child.
     # Ours is kept apart from it, in `_method`.
-    _start_method = None
+    _start_method: Any = None
     _method: str | None = None
 
     def interrupt(self) -> None:
@@ -85,7 +82,7 @@ def _unblock_interrupt() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
-class Process(_Launched, _std_context.Process):
+class Process(_Launched, _std_context.Process):  # type: ignore[misc]
     """An activity that runs in a process of its own, under the default start method.
 
     The function and its arguments travel to the child; `__main__` is not run again there,
@@ -107,12 +104,11 @@ class Process(_Launched, _std_context.Process):
     """
 
     @staticmethod
-    def _Popen(process_obj: BaseProcess) -> Popen:
+    def _Popen(process_obj: BaseProcess) -> Any:
         from allcores.context import default_context
 
         process: Any = default_context.get_context().Process
-        popen: Popen = process._Popen(process_obj)
-        return popen
+        return process._Popen(process_obj)
 
     @staticmethod
     def _after_fork() -> None:
@@ -125,11 +121,11 @@ class Process(_Launched, _std_context.Process):
 class ForkProcess(_Launched, _std_context.ForkProcess):
     """A process that starts as a copy of this one."""
 
-    _start_method = None
+    _start_method: Any = None
     _method = "fork"
 
     @staticmethod
-    def _Popen(process_obj: BaseProcess) -> Popen:
+    def _Popen(process_obj: BaseProcess) -> Any:
         from allcores.launch.fork import Popen
 
         return Popen(process_obj)
@@ -138,11 +134,11 @@ class ForkProcess(_Launched, _std_context.ForkProcess):
 class SpawnProcess(_Launched, _std_context.SpawnProcess):
     """A process that starts as a fresh interpreter."""
 
-    _start_method = None
+    _start_method: Any = None
     _method = "spawn"
 
     @staticmethod
-    def _Popen(process_obj: BaseProcess) -> Popen:
+    def _Popen(process_obj: BaseProcess) -> Any:
         from allcores.launch.spawn import Popen
 
         return Popen(process_obj)
@@ -151,11 +147,11 @@ class SpawnProcess(_Launched, _std_context.SpawnProcess):
 class ForkServerProcess(_Launched, _std_context.ForkServerProcess):
     """A process that is forked, for this one, from a small server without threads."""
 
-    _start_method = None
+    _start_method: Any = None
     _method = "forkserver"
 
     @staticmethod
-    def _Popen(process_obj: BaseProcess) -> Popen:
+    def _Popen(process_obj: BaseProcess) -> Any:
         from allcores.launch.forkserver import Popen
 
         return Popen(process_obj)

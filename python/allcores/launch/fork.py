@@ -23,7 +23,7 @@ class Popen(_std.Popen):
         # Until the child is ready for a Ctrl-C (see process.py) there shall be none.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            super()._launch(process_obj)
+            super()._launch(process_obj)  # type: ignore[misc]
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 

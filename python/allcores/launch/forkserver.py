@@ -19,7 +19,7 @@ import struct
 import threading
 from array import array
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from allcores import _core
 from allcores.launch import payload
@@ -239,12 +239,12 @@ class Popen(_std.Popen):
     """A child process that the fork server forked."""
 
     method = "forkserver"
-    DupFd: Any = InheritedFd
+    DupFd: ClassVar[Any] = InheritedFd
 
     _fds: list[int]
 
     def _launch(self, process_obj: Any) -> None:
-        from allcores.launch.spawn import tracker_fd
+        from allcores.launch.spawn import close_fds, tracker_fd
 
         _forkserver.ensure_running()  # it starts up while the arguments are being pickled
         body = payload.pack(self, process_obj, environ=os.environ.copy())
@@ -264,7 +264,7 @@ class Popen(_std.Popen):
             raise
         os.close(child_data)
         os.close(status)
-        self.finalizer = _util.Finalize(self, _util.close_fds, (self.sentinel, data))
+        self.finalizer = _util.Finalize(self, close_fds, (self.sentinel, data))
         try:
             self.pid = read_number(self.sentinel)
         except BaseException:

@@ -131,7 +131,9 @@ class _Server:
         if pid == 0:
             user, rest = rest[:count], rest[count:]
             tracker = rest.pop(0) if has_tracker else None
-            self._become_child(own, data, status, client, user, tracker, dict(zip(standard, rest)))
+            self._become_child(
+                own, data, status, client, user, tracker, dict(zip(standard, rest, strict=True))
+            )
         self._children[pid] = status
         for fd in fds:
             if fd != status:

@@ -8,7 +8,7 @@ import multiprocessing.util as _util
 import os
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Any
 
 from allcores import _core
@@ -26,18 +26,23 @@ def tracker_fd() -> int | None:
     """
     tracker: Any = _tracker._resource_tracker
     if tracker._fd is not None or "multiprocessing.shared_memory" in sys.modules:
-        return int(_tracker.getfd())  # type: ignore[call-overload]
+        return _tracker.getfd()
     return None
 
 
-def start(command: list[Any], fds: Iterable[int]) -> int:
+def start(command: list[Any], fds: Collection[int]) -> int:
     """Start a program with only `fds` open, and SIGINT blocked; return its pid."""
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        pid: int = _util.spawnv_passfds(get_executable(), command, fds)
-        return pid
+        return _util.spawnv_passfds(get_executable(), command, list(fds))
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def close_fds(*fds: int) -> None:
+    """Close descriptors; what a finalizer calls."""
+    for fd in fds:
+        os.close(fd)
 
 
 class Popen(_std.Popen):
@@ -70,7 +75,7 @@ class Popen(_std.Popen):
             os.close(self.sentinel)
             os.close(ended)
             raise
-        self.finalizer = _util.Finalize(self, _util.close_fds, (self.sentinel, data))
+        self.finalizer = _util.Finalize(self, close_fds, (self.sentinel, data))
         inherited["data"] = child_data
         try:
             command = command_line("child", session=session, **inherited)
