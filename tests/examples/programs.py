@@ -42,10 +42,6 @@ class Program:
             body = 'if __name__ == "__main__":\n' + textwrap.indent(body, "    ")
         return f"{first_lines(method)}\n{definitions}{body}"
 
-    def cells(self) -> list[str]:
-        """The program as cells of a notebook: definitions in one, what it does in the next."""
-        return list(self.definitions_and_body())
-
     def check(self, output: str) -> None:
         """Compare what was printed with `expected.txt`, in which `<number>` is any number."""
         pattern = re.escape(self.expected).replace("<number>", r"\d+")

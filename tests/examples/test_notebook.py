@@ -6,11 +6,12 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
-from programs import PROGRAMS, TOP_LINE, Program
+from programs import PROGRAMS, TOP_LINE, Program, first_lines
 
 METHODS = ["fork", "spawn", "forkserver"]
 
@@ -42,25 +43,59 @@ def kernel_spec(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-def printed(notebook: nbformat.NotebookNode) -> list[str]:
-    """What each cell printed on standard output."""
-    return [
-        "".join(out["text"] for out in cell["outputs"] if out.get("name") == "stdout")
-        for cell in notebook.cells
-    ]
+class Notebook:
+    """A running kernel, and everything that it ever sent to the page."""
+
+    def __init__(self, client: NotebookClient) -> None:
+        self.client = client
+        self.messages: list[dict[str, Any]] = []
+        receive = client.kc.iopub_channel.get_msg
+
+        async def recorded(*args: Any, **kwargs: Any) -> dict[str, Any]:
+            message: dict[str, Any] = await receive(*args, **kwargs)
+            self.messages.append(message)
+            return message
+
+        client.kc.iopub_channel.get_msg = recorded
+
+    def run(self, source: str) -> str:
+        """Run a cell and return what it printed. An error in it is raised here."""
+        cell = nbformat.v4.new_code_cell(source)
+        self.client.nb.cells.append(cell)
+        self.client.execute_cell(cell, len(self.client.nb.cells) - 1)
+        return "".join(out["text"] for out in cell["outputs"] if out.get("name") == "stdout")
+
+    def everything(self, stream: str) -> str:
+        """What arrived on a stream so far, whichever cell it was for."""
+        return "".join(
+            message["content"]["text"]
+            for message in self.messages
+            if message["msg_type"] == "stream" and message["content"]["name"] == stream
+        )
+
+    def wait_for(self, text: str) -> None:
+        """Run empty cells until the text has arrived; the watchdog ends it when it never does."""
+        while text not in self.everything("stdout"):
+            self.run("pass")
 
 
-def as_notebook(method: str) -> nbformat.NotebookNode:
-    """All programs one after the other, as a reader would go through them in one kernel."""
-    notebook = nbformat.v4.new_notebook()
-    first = f"import allcores\nallcores.set_start_method({method!r})\nprint({TOP_LINE!r})"
-    sources = [first, *(cell for program in PROGRAMS for cell in program.cells())]
-    notebook.cells = [nbformat.v4.new_code_cell(source) for source in sources]
-    return notebook
+@pytest.fixture
+def notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Notebook]:
+    """A notebook without a cell, in a kernel that just started."""
+    # ipykernel leaves the standard streams of children alone when it believes to be under test.
+    monkeypatch.delenv("PYTEST_CURRENT_TEST")
+    client = NotebookClient(
+        nbformat.v4.new_notebook(),
+        timeout=60,
+        kernel_name="tested",
+        resources={"metadata": {"path": str(tmp_path)}},
+    )
+    with client.setup_kernel():
+        yield Notebook(client)
 
 
-def lines_from_parent(program: Program, text: str) -> str:
-    """What the kernel itself printed: a child's line may reach the page late, in a later cell."""
+def from_parent(text: str) -> str:
+    """The lines that the kernel itself prints: a child's may reach the page after its cell."""
     return "".join(
         line for line in text.splitlines(keepends=True) if not line.startswith(("child:", "client"))
     )
@@ -68,21 +103,17 @@ def lines_from_parent(program: Program, text: str) -> str:
 
 @pytest.mark.watchdog(120)
 @pytest.mark.parametrize("method", METHODS)
-def test_notebook(method: str, tmp_path: Path) -> None:
-    """Every cell prints what it has to, children's lines arrive, and no cell writes an error."""
-    notebook = as_notebook(method)
-    client = NotebookClient(
-        notebook, timeout=60, kernel_name="tested", resources={"metadata": {"path": str(tmp_path)}}
-    )
-    client.execute()
-    outputs = printed(notebook)
-    assert outputs[0].strip() == TOP_LINE
-    for number, program in enumerate(PROGRAMS):
-        definitions, body = outputs[1 + 2 * number : 3 + 2 * number]
-        assert lines_from_parent(program, definitions) == ""
-        expected = lines_from_parent(program, program.expected)
-        Program(program.name, "", expected).check(lines_from_parent(program, body))
-    everything = "".join(outputs)
-    assert everything.count("child: pid") == 1
-    assert everything.count("client got: 6") == 1
-    assert everything.count(TOP_LINE) == 1
+def test_notebook(method: str, notebook: Notebook) -> None:
+    """The programs run one after the other, children's lines arrive, standard error is empty."""
+    first = notebook.run(first_lines(method))
+    assert first.strip() == TOP_LINE
+    for program in PROGRAMS:
+        definitions, body = program.definitions_and_body()
+        assert from_parent(notebook.run(definitions)) == ""
+        expected = Program(program.name, "", from_parent(program.expected))
+        expected.check(from_parent(notebook.run(body)))
+    notebook.wait_for("child: pid")
+    notebook.wait_for("client got: 6")
+    everything = notebook.everything("stdout")
+    assert [everything.count(text) for text in (TOP_LINE, "child: pid", "client got")] == [1, 1, 1]
+    assert notebook.everything("stderr") == ""
