@@ -73,9 +73,10 @@ def register(key: Key, obj: Any) -> None:
     """Remember that `obj` is the object called `key`."""
     number = id(obj)
 
-    def forget(_: object) -> None:
-        _keys.pop(number, None)
-        _objects.pop(key, None)
+    # Bound here: functions of `__main__` may go after this module's globals, at the exit.
+    def forget(_: object, keys: Any = _keys, objects: Any = _objects) -> None:
+        keys.pop(number, None)
+        objects.pop(key, None)
 
     reference = weakref.ref(obj, forget)
     _keys[number] = (reference, key)
@@ -84,7 +85,11 @@ def register(key: Key, obj: Any) -> None:
 
 def alias(key: Key, obj: Any) -> None:
     """Remember that `obj`, whatever else it is called, answers to `key` as well."""
-    _objects[key] = weakref.ref(obj, lambda _: _objects.pop(key, None))
+
+    def forget(_: object, objects: Any = _objects) -> None:
+        objects.pop(key, None)
+
+    _objects[key] = weakref.ref(obj, forget)
 
 
 def find(key: Key) -> Any:
