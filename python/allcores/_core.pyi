@@ -9,7 +9,10 @@ Waiting never holds the GIL. Signal handlers run at least every 50 ms meanwhile;
 they raise ends the wait. Times are seconds; `None` waits for ever, negative not at all.
 """
 
-from typing import final
+from collections.abc import Callable, Sequence
+from typing import Any, final
+
+from typing_extensions import Buffer
 
 Handle = tuple[int, int, int]
 """Session, offset in bytes, generation: what another process needs to open an object."""
@@ -106,4 +109,130 @@ class Block:
     @property
     def nbytes(self) -> int:
         """Its size in bytes."""
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+
+@final
+class Ring:
+    """A queue of items between any number of processes, first in, first out for each sender.
+
+    Small items lie in the ring itself, larger ones in blocks of memory of their own. A
+    sender that is killed loses at most its own unfinished item; an item whose receiver is
+    killed before it has it is delivered again.
+
+    Example:
+        >>> ring = Ring(100)
+        >>> ring.put(b"one")
+        True
+        >>> ring.get()
+        b'one'
+    """
+
+    def __new__(cls, capacity: int, unbounded: bool = False) -> Ring:
+        """Make an empty ring.
+
+        Args:
+            capacity: How many items may wait, exactly.
+            unbounded: Any number may; `put` never waits then.
+
+        Raises:
+            ValueError: `capacity` is less than 1.
+            MemoryError: There is no shared memory left.
+        """
+
+    @staticmethod
+    def from_handle(session: int, offset: int, generation: int) -> Ring:
+        """Open the ring that another process's `handle` names.
+
+        Raises:
+            allcores.errors.StaleHandle: It is gone.
+        """
+
+    def handle(self) -> Handle:
+        """Return what another process needs to open this ring."""
+
+    @property
+    def offset(self) -> int:
+        """Where the ring is in the arena."""
+
+    @property
+    def capacity(self) -> int | None:
+        """How many items may wait; `None` is any number."""
+
+    def put(
+        self,
+        data: Buffer,
+        refs: Sequence[int] = (),
+        tag: int = 0,
+        timeout: float | None = None,
+    ) -> bool:
+        """Put the bytes in, waiting for room.
+
+        Args:
+            data: A contiguous buffer; it is copied.
+            refs: Offsets of shared objects that this process holds and that `data` names:
+                they live at least until the received `Message` is gone.
+            tag: A number for `get` to write into a lease. Not 0 when leases are used.
+            timeout: Seconds.
+
+        Returns:
+            False when there was no room until the timeout; then nothing has happened.
+        """
+
+    def get(
+        self, timeout: float | None = None, lease: Block | None = None
+    ) -> bytes | Message | None:
+        """Take an item out, waiting for one.
+
+        Args:
+            timeout: Seconds.
+            lease: Its first 8 bytes, a number in native order, are set to the item's tag
+                before the item leaves the ring. When this process is killed in between,
+                the item is delivered to another and the number is 0 again, so read it
+                after `recover()`, not before.
+
+        Returns:
+            The item: `bytes` of up to 96, else a `Message`; `None` when none came.
+        """
+
+    def put_object(self, obj: object, timeout: float | None = None) -> bool | None:
+        """Put in a value that needs no pickle: int, float, bool, None, bytes or str.
+
+        Returns:
+            What `put` does, or `None` when the value is none of these exactly, an int of
+            more than 64 bits or a str that is no Unicode text; then nothing has happened.
+        """
+
+    def get_object(
+        self, timeout: float | None, loads: Callable[[bytes | Message], object], nothing: object
+    ) -> Any:
+        """Take out what `put_object` or `put` put in; the latter goes through `loads`.
+
+        Returns:
+            The object, or `nothing` when none came until the timeout.
+        """
+
+    def qsize(self) -> int:
+        """Return how many items wait."""
+
+    def empty(self) -> bool:
+        """Return whether none does."""
+
+    def unfinished(self) -> int:
+        """Return how many items were put in for which nobody has called `task_done`."""
+
+    def task_done(self) -> bool:
+        """Say that an item has been worked off; False when all have been already."""
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait until all items have been worked off; False when that took too long."""
+
+@final
+class Message:
+    """The bytes of an item, a read-only buffer without a copy.
+
+    It belongs to the process that received it, not to its forks. As long as it or a view
+    of it lives, so do the objects that travelled with the item.
+    """
+
+    def __len__(self) -> int: ...
     def __buffer__(self, flags: int, /) -> memoryview: ...

@@ -252,6 +252,32 @@ pub fn give_to(offset: Offset, owner: Owner) -> Result<()> {
     Ok(())
 }
 
+/// Makes a block RESERVED by this process, whoever has it, if its word still is `seen`.
+///
+/// # Errors
+/// When `offset` is no block.
+pub fn adopt(offset: Offset, seen: u64) -> Result<bool> {
+    let me = slot::me()?;
+    let mine =
+        seen & !3 & !((OWNER_MASK as u64) << OWNER_SHIFT) | (me as u64) << OWNER_SHIFT | RESERVED;
+    Ok(meta(offset)?
+        .word
+        .compare_exchange(seen, mine, AcqRel, Relaxed)
+        .is_ok())
+}
+
+/// Makes a block LIVE that is not counted, if its word still is `seen`.
+///
+/// # Errors
+/// When `offset` is no block.
+pub fn settle(offset: Offset, seen: u64) -> Result<bool> {
+    let live = seen & !3 & !((OWNER_MASK as u64) << OWNER_SHIFT) | LIVE;
+    Ok(meta(offset)?
+        .word
+        .compare_exchange(seen, live, AcqRel, Relaxed)
+        .is_ok())
+}
+
 /// Begins the end of a block: LIVE becomes RETIRED by this process. False when the block
 /// is not `LIVE`, so that of several only one goes on.
 ///

@@ -25,6 +25,7 @@ pub mod lock;
 pub mod object;
 pub mod os;
 pub mod refs;
+pub mod ring;
 pub mod slot;
 pub mod wait;
 

@@ -12,7 +12,7 @@ use crate::alloc;
 use crate::arena::Offset;
 use crate::error::{Error, Result};
 use crate::slot::{Owner, Slot};
-use crate::{lock, refs};
+use crate::{lock, refs, ring};
 
 /// What a block is. The numbers are part of the layout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +44,8 @@ pub enum Kind {
     Items = 12,
     /// One item of a container.
     Item = 13,
+    /// A piece of what a ring has spilled.
+    Spill = 14,
 }
 
 impl Kind {
@@ -52,7 +54,7 @@ impl Kind {
         use Kind::*;
         [
             Raw, Shares, Lock, Semaphore, Event, Condition, Waiters, Barrier, Ring, Message, List,
-            Items, Item,
+            Items, Item, Spill,
         ]
         .into_iter()
         .find(|&kind| kind as u8 == bits)
@@ -62,7 +64,7 @@ impl Kind {
     /// belong to exactly one such block.
     pub fn is_counted(self) -> bool {
         use Kind::*;
-        !matches!(self, Shares | Waiters | Message | Items | Item)
+        !matches!(self, Shares | Waiters | Message | Items | Item | Spill)
     }
 }
 
@@ -78,6 +80,14 @@ pub fn destroy(offset: Offset) -> Result<()> {
     Ok(())
 }
 
+/// Takes apart a block that this process has reserved, and gives it back.
+///
+/// # Errors
+/// When shared memory makes no sense.
+pub fn discard(offset: Offset) -> Result<()> {
+    finish(offset)
+}
+
 /// The rest of [`destroy`] for a block that is RETIRED or was never finished.
 fn finish(offset: Offset) -> Result<()> {
     let word = alloc::meta(offset)?.word.load(Acquire);
@@ -90,23 +100,41 @@ fn finish(offset: Offset) -> Result<()> {
 /// Lets go of what a block owns. `unfinished` when its maker died before it was done;
 /// then only what it surely owns is there.
 fn tear_down(kind: Kind, offset: Offset, unfinished: bool) -> Result<()> {
-    let _ = (kind, offset, unfinished);
-    Ok(())
+    match kind {
+        Kind::Ring if !unfinished => ring::tear_down(offset),
+        Kind::Message => ring::tear_down_message(offset),
+        Kind::Spill => ring::tear_down_spill(offset),
+        _ => Ok(()),
+    }
 }
 
 /// Whether a block that a dead process had reserved was linked in by it already, so that
 /// it lives on.
 fn is_reachable(kind: Kind, offset: Offset) -> Result<bool> {
-    let _ = (kind, offset);
-    Ok(false)
+    match kind {
+        Kind::Message | Kind::Spill => ring::is_reachable(kind, offset),
+        _ => Ok(false),
+    }
 }
 
 /// Repairs, in a block that lives on, what a dead process left there.
 fn bereave(kind: Kind, offset: Offset, dead: Owner) -> Result<()> {
     match kind {
         Kind::Lock => lock::bereave(offset, dead),
+        Kind::Ring => ring::bereave(offset, dead),
         _ => Ok(()),
     }
+}
+
+/// Decides on a block that a dead process had reserved. A survivor may take it from where
+/// it is reachable in this moment; then its word is no longer what was `seen`.
+fn inherit(kind: Kind, offset: Offset, seen: u64) -> Result<()> {
+    if is_reachable(kind, offset)? {
+        alloc::settle(offset, seen)?;
+    } else if alloc::adopt(offset, seen)? {
+        finish(offset)?;
+    }
+    Ok(())
 }
 
 /// Gives back all that `dead` held. Each step can be repeated: whoever sweeps may die too.
@@ -129,13 +157,11 @@ pub fn sweep(dead: Owner, slot: &Slot) -> Result<()> {
             return Ok(());
         };
         match alloc::state(word) {
-            alloc::RESERVED if alloc::owner(word) == dead => {
-                if is_reachable(kind, offset)? {
-                    alloc::publish(offset, 0)
-                } else {
-                    finish(offset)
-                }
-            }
+            alloc::RESERVED if alloc::owner(word) == dead => match inherit(kind, offset, word) {
+                // A survivor took it from where it was reachable, and gave it back, too.
+                Err(Error::Corrupt { .. } | Error::Stale { .. }) => Ok(()),
+                other => other,
+            },
             alloc::RETIRED if alloc::owner(word) == dead => finish(offset),
             // Unlike those of the dead, this one may be going away under our eyes.
             alloc::LIVE if kind.is_counted() && refs::count(meta) == 0 => match destroy(offset) {

@@ -38,6 +38,18 @@ impl Block {
     }
 }
 
+impl Block {
+    /// Where the memory begins.
+    pub fn offset(&self) -> u64 {
+        self.handle.offset()
+    }
+
+    /// How long it is.
+    pub fn nbytes(&self) -> usize {
+        self.nbytes
+    }
+}
+
 #[pymethods]
 impl Block {
     #[new]
@@ -76,13 +88,13 @@ impl Block {
         numbers(py, &self.handle)
     }
 
-    #[getter]
-    fn offset(&self) -> u64 {
-        self.handle.offset()
+    #[getter(offset)]
+    fn get_offset(&self) -> u64 {
+        self.offset()
     }
 
-    #[getter]
-    fn nbytes(&self) -> usize {
+    #[getter(nbytes)]
+    fn get_nbytes(&self) -> usize {
         self.nbytes
     }
 

@@ -3,6 +3,7 @@
 mod block;
 mod convert;
 mod module;
+mod ring;
 
 use pyo3::prelude::*;
 
@@ -11,5 +12,7 @@ use pyo3::prelude::*;
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module::add(module)?;
     module.add_class::<block::Block>()?;
+    module.add_class::<ring::Ring>()?;
+    module.add_class::<ring::Message>()?;
     Ok(())
 }

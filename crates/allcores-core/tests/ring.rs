@@ -1,0 +1,259 @@
+//! A ring keeps what is put in, once, in each producer's order, whoever is killed.
+
+mod common;
+
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
+
+use allcores_core::arena::arena;
+use allcores_core::handle::Handle;
+use allcores_core::object::Kind;
+use allcores_core::ring::{Lease, Ring};
+use allcores_core::wait::{Deadline, no_pulse};
+use allcores_core::{alloc, slot};
+use common::{Random, alone, child};
+
+const SOON: Duration = Duration::from_millis(20);
+
+/// Numbers in shared memory, for what several processes note.
+fn ledger(words: usize) -> (Handle, &'static [AtomicU64]) {
+    let offset = alloc::reserve(Kind::Raw, words * 8, true).unwrap();
+    let handle = Handle::publish(offset).unwrap();
+    let start = arena().unwrap().bytes(offset, words * 8).unwrap();
+    // SAFETY: inside a block that the handle keeps; aligned to 64.
+    let words = unsafe { std::slice::from_raw_parts(start.cast(), words) };
+    (handle, words)
+}
+
+/// Puts `value` as an item of `len` bytes, waiting for room.
+fn put(ring: &Ring, value: u64, len: usize) {
+    let mut body = vec![value as u8; len.max(8)];
+    body[..8].copy_from_slice(&value.to_ne_bytes());
+    if len <= 96 {
+        let sent = ring.when_room(&Deadline::NEVER, &mut no_pulse, |r| {
+            r.try_put(7, value, &body)
+        });
+        assert!(sent.unwrap());
+    } else {
+        let mut draft = ring.draft(&[], body.len(), value).unwrap();
+        draft.bytes().copy_from_slice(&body);
+        let mut draft = Some(draft);
+        let sent = ring.when_room(&Deadline::NEVER, &mut no_pulse, |r| {
+            r.try_send(7, value, &mut draft)
+        });
+        assert!(sent.unwrap());
+    }
+}
+
+/// Takes an item out and checks it; `None` when none comes soon.
+fn get(ring: &Ring, lease: Option<&Lease>, timeout: Duration) -> Option<u64> {
+    let deadline = Deadline::after(Some(timeout));
+    let got = ring.get(lease, &deadline, &mut no_pulse).unwrap()?;
+    let bytes = got.bytes();
+    let value = u64::from_ne_bytes(*bytes.first_chunk().unwrap());
+    assert_eq!((got.kind, got.tag), (7, value));
+    assert!(bytes[8..].iter().all(|&b| b == value as u8));
+    Some(value)
+}
+
+fn rings() -> Vec<Ring> {
+    vec![
+        Ring::new(1, false).unwrap(),
+        Ring::new(16, false).unwrap(),
+        Ring::new(3000, false).unwrap(),
+        Ring::new(1, true).unwrap(),
+    ]
+}
+
+#[test]
+fn the_bound_is_exact_and_order_is_kept_around_the_end() {
+    let _alone = alone();
+    for (ring, bound) in [(1, 1), (5, 5), (16, 16), (100, 100), (3000, 3000)]
+        .map(|(n, bound)| (Ring::new(n, false).unwrap(), bound))
+    {
+        for round in 0..3 {
+            for i in 0..bound {
+                assert!(ring.try_put(7, i, &(i + round).to_ne_bytes()).unwrap());
+            }
+            assert!(!ring.try_put(7, 0, &[]).unwrap());
+            assert_eq!(ring.len(), bound);
+            for i in 0..bound {
+                let got = ring.try_get(None).unwrap().unwrap();
+                assert_eq!((got.tag, got.bytes()), (i, &(i + round).to_ne_bytes()[..]));
+            }
+            assert!(ring.try_get(None).unwrap().is_none());
+        }
+    }
+}
+
+#[test]
+fn many_producers_and_consumers_pass_each_item_once_and_in_order() {
+    let _alone = alone();
+    const EACH: u64 = 20_000;
+    for ring in rings() {
+        let sizes = [8, 90, 200, 5000];
+        let (_keep, sums) = ledger(8);
+        let producers: Vec<_> = (0..2)
+            .map(|p| {
+                child(|| {
+                    for i in 0..EACH {
+                        let len = if i % 64 == 0 {
+                            sizes[i as usize / 64 % 4]
+                        } else {
+                            8
+                        };
+                        put(&ring, p << 32 | i, len);
+                    }
+                    slot::leave().map_err(|e| eprintln!("{e}")).is_ok()
+                })
+            })
+            .collect();
+        let consumers: Vec<_> = (0..2)
+            .map(|c: usize| {
+                child(|| {
+                    let mut last = [None, None];
+                    while let Some(value) = get(&ring, None, Duration::from_secs(20)) {
+                        if value == u64::MAX {
+                            return slot::leave().is_ok();
+                        }
+                        let producer = (value >> 32) as usize;
+                        assert!(last[producer].is_none_or(|before| before < value));
+                        last[producer] = Some(value);
+                        sums[c].fetch_add(value, SeqCst);
+                        sums[c + 2].fetch_add(1, SeqCst);
+                    }
+                    false
+                })
+            })
+            .collect();
+        for producer in producers {
+            assert_eq!(producer.wait(), 0);
+        }
+        for _ in 0..2 {
+            put(&ring, u64::MAX, 8);
+        }
+        for consumer in consumers {
+            assert_eq!(consumer.wait(), 0);
+        }
+        let sum: u64 = (0..2)
+            .flat_map(|p| (0..EACH).map(move |i| p << 32 | i))
+            .sum();
+        assert_eq!(sums[2].load(SeqCst) + sums[3].load(SeqCst), 2 * EACH);
+        assert_eq!(sums[0].load(SeqCst) + sums[1].load(SeqCst), sum);
+    }
+    slot::recover_all().unwrap();
+}
+
+#[test]
+fn a_killed_producer_costs_at_most_its_unfinished_item() {
+    let _alone = alone();
+    let mut random = Random::seeded();
+    for ring in rings() {
+        for _ in 0..25 {
+            let (_keep, sent) = ledger(1);
+            let producer = child(|| {
+                for i in 0.. {
+                    put(&ring, i, [8, 8, 200, 3000][i as usize % 4]);
+                    sent[0].store(i + 1, SeqCst);
+                }
+                true
+            });
+            let stop = random.below(3000) as u64;
+            let mut next = 0;
+            while next < stop {
+                assert_eq!(get(&ring, None, Duration::from_secs(20)), Some(next));
+                next += 1;
+            }
+            producer.kill();
+            if random.below(2) == 0 {
+                slot::recover_all().unwrap();
+            }
+            while let Some(value) = get(&ring, None, SOON) {
+                assert_eq!(value, next);
+                next += 1;
+            }
+            let sent = sent[0].load(SeqCst);
+            assert!(next == sent || next == sent + 1, "{next} of {sent}");
+            slot::recover_all().unwrap();
+            assert_eq!(ring.len(), 0);
+            put(&ring, 5, 8);
+            assert_eq!(get(&ring, None, SOON), Some(5));
+            assert_eq!(ring.unfinished(), next + 1);
+            for _ in 0..=next {
+                assert!(ring.task_done());
+            }
+            assert!(!ring.task_done());
+        }
+    }
+}
+
+#[test]
+fn an_item_of_a_killed_consumer_is_in_its_lease_or_delivered_again() {
+    let _alone = alone();
+    let mut random = Random::seeded();
+    for ring in rings() {
+        for _ in 0..25 {
+            const N: u64 = 4000;
+            // Word 0: the lease. Then how often each item was taken.
+            let (keep, words) = ledger(N as usize + 2);
+            let producer = child(|| {
+                for i in 1..=N {
+                    put(&ring, i, [8, 8, 200, 3000][i as usize % 4]);
+                }
+                slot::leave().map_err(|e| eprintln!("{e}")).is_ok()
+            });
+            let consumer = child(|| {
+                let lease = Lease::at(keep.offset()).unwrap();
+                while let Some(value) = get(&ring, Some(&lease), Duration::from_secs(20)) {
+                    words[value as usize].fetch_add(1, SeqCst);
+                    words[0].store(0, SeqCst);
+                }
+                true
+            });
+            let stop = random.below(N as usize / 2) + 1;
+            while words[stop].load(SeqCst) == 0 {
+                std::hint::spin_loop();
+            }
+            consumer.kill();
+            slot::recover_all().unwrap();
+            // Taken, but perhaps not noted.
+            let leased = words[0].load(SeqCst);
+            if leased != 0 && words[leased as usize].load(SeqCst) == 0 {
+                words[leased as usize].store(1, SeqCst);
+            }
+            while (1..=N as usize).any(|i| words[i].load(SeqCst) == 0) {
+                let value = get(&ring, None, Duration::from_secs(20)).expect("an item is lost");
+                words[value as usize].fetch_add(1, SeqCst);
+            }
+            assert_eq!(producer.wait(), 0);
+            assert!((1..=N as usize).all(|i| words[i].load(SeqCst) == 1));
+            assert_eq!(get(&ring, None, Duration::ZERO), None);
+            slot::recover_all().unwrap();
+        }
+    }
+}
+
+#[test]
+fn nothing_is_left_when_a_ring_goes_with_items_in_it() {
+    let _alone = alone();
+    slot::recover_all().unwrap();
+    drop(Ring::new(1, false).unwrap());
+    let before = alloc::stats().unwrap().live_blocks;
+    for ring in rings() {
+        let (keep, _) = ledger(1);
+        let sender = child(|| {
+            let until = ring.capacity().unwrap_or(2000);
+            for _ in 0..until {
+                let mut draft = Some(ring.draft(&[keep.offset()], 100, 0).unwrap());
+                assert!(ring.try_send(0, 0, &mut draft).unwrap());
+            }
+            slot::leave().is_ok()
+        });
+        assert_eq!(sender.wait(), 0);
+        drop(keep);
+        assert!(alloc::stats().unwrap().live_blocks > before + 2);
+        assert!(ring.try_get(None).unwrap().is_some());
+    }
+    slot::recover_all().unwrap();
+    assert_eq!(alloc::stats().unwrap().live_blocks, before);
+}
