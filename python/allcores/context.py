@@ -139,7 +139,7 @@ class BaseContext(_std.BaseContext):
             action: called by one of them before they are let through.
             timeout: seconds that each waits, unless it says otherwise.
         """
-        from allcores.synchronize import Barrier
+        from allcores.synchronize import Barrier  # type: ignore[attr-defined,unused-ignore]
 
         return Barrier(parties, action, timeout, ctx=self.get_context())
 

@@ -22,7 +22,7 @@ from typing import Any
 from allcores import _core
 from allcores.errors import NotPicklable
 
-__all__ = ["dumps", "loads", "note_sent", "pack", "sending"]
+__all__ = ["dumps", "explain", "loads", "note_sent", "pack", "sending"]
 
 
 class _Collector(threading.local):
@@ -105,6 +105,19 @@ def _dumps_by_value(obj: Any, what: str) -> bytes:
 def loads(data: bytes | bytearray | memoryview) -> Any:
     """Return the object that `dumps` turned into `data`."""
     return pickle.loads(data)
+
+
+def explain(error: BaseException) -> BaseException:
+    """Return `error`, with a note when it comes from a global that couldn't travel.
+
+    For whoever runs functions that were sent: a global of `__main__` that can't be pickled is
+    left out, and missed only where it is used.
+    """
+    if isinstance(error, NameError):
+        from allcores.launch import rebuild
+
+        rebuild.explain(error)
+    return error
 
 
 @contextmanager

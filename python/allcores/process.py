@@ -57,13 +57,15 @@ class _Launched(BaseProcess):
         def run() -> None:
             # Ctrl-C reaches every process of the terminal. The parent reports it, once;
             # a child leaves with exit code 1 and without a traceback.
+            from allcores import pickling
+
             try:
                 _unblock_interrupt()
                 body()
             except KeyboardInterrupt:
                 sys.exit(1)
             except NameError as error:
-                _explain(error)
+                pickling.explain(error)
                 raise
 
         vars(self)["run"] = run
@@ -71,18 +73,12 @@ class _Launched(BaseProcess):
         return code
 
 
-def _explain(error: NameError) -> None:
-    from allcores.launch import rebuild
-
-    rebuild.explain(error)
-
-
 def _unblock_interrupt() -> None:
     """End the block on SIGINT under which every child of ours starts."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
-class Process(_Launched, _std_context.Process):  # type: ignore[misc]
+class Process(_Launched, _std_context.Process):
     """An activity that runs in a process of its own, under the default start method.
 
     The function and its arguments travel to the child; `__main__` is not run again there,

@@ -18,12 +18,14 @@ from __future__ import annotations
 
 import dataclasses
 import dis
+import functools
 import hashlib
 import importlib
 import io
 import marshal
 import pickle
 import sys
+import typing
 import weakref
 from collections import ChainMap
 from multiprocessing.reduction import ForkingPickler
@@ -174,7 +176,7 @@ def why(value: Any, error: Exception) -> str:
 
 def main_path(obj: Any) -> str | None:
     """Return the dotted name under which `__main__` has this function or class, if it does."""
-    if not isinstance(obj, (FunctionType, type)) or obj.__module__ != "__main__":
+    if not isinstance(obj, (FunctionType, type, _CACHED)) or obj.__module__ != "__main__":
         return None
     found: Any = obj.__globals__ if isinstance(obj, FunctionType) else None
     if found is None or found.get("__name__") != "__main__":
@@ -218,6 +220,8 @@ class Pickler(_cp.Pickler):  # type: ignore[misc]
             if not isinstance(reduced, tuple) or len(reduced) < 6:
                 return reduced
             return self._refer(obj) or self._reduce_class(obj, reduced)
+        if isinstance(obj, _CACHED) and obj.__module__ == "__main__":
+            return self._refer(obj) or _reduce_cached(obj)
         return NotImplemented
 
     def _refer(self, obj: Any) -> Any:
@@ -282,7 +286,9 @@ class Pickler(_cp.Pickler):  # type: ignore[misc]
         maker, args, content, _, _, setter = reduced
         if maker is _cp._make_skeleton_class and "__slots__" in vars(cls):
             kwargs = {**args[3], "__slots__": vars(cls)["__slots__"]}
-            args = (*args[:3], kwargs, *args[4:])
+            # The bases as written, `NamedTuple` say, would make another class of its own.
+            bases = cls.__bases__ if issubclass(cls, tuple) else args[2]
+            args = (*args[:2], bases, kwargs, *args[4:])
         key = names.key_of(cls)
         made = (key, maker, args, cls.__qualname__)
         state = (key, setter, content)
@@ -319,7 +325,24 @@ def _reduce_file(file: Any) -> Any:
     raise TypeError("an open file can't be pickled")
 
 
+def _reduce_cached(func: Any) -> Any:
+    limits = func.cache_parameters()
+    made = (limits["maxsize"], limits["typed"], func.__wrapped__)
+    return rebuild.make_cached, made, dict(vars(func)), None, None, rebuild.fill_cached
+
+
+def _reduce_variable(variable: Any) -> Any:
+    return type(variable), (variable.__name__,)
+
+
+_CACHED = type(functools.cache(len))
 _REDUCERS: dict[Any, Any] = {
+    _CACHED: _reduce_cached,
+    typing.NewType: lambda new: (typing.NewType, (new.__name__, new.__supertype__)),
+    typing.ParamSpec: _reduce_variable,
+    typing.TypeVarTuple: _reduce_variable,
+    weakref.WeakKeyDictionary: lambda d: (weakref.WeakKeyDictionary, (dict(d),)),
+    weakref.WeakValueDictionary: lambda d: (weakref.WeakValueDictionary, (dict(d),)),
     CellType: lambda cell: (rebuild.make_cell, ()),
     ModuleType: _reduce_module,
     io.TextIOWrapper: _reduce_file,

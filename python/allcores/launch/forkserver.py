@@ -39,7 +39,8 @@ class ForkServer:
     def __init__(self) -> None:
         self._forkserver_pid: int | None = None  # of a server that this process started
         self._owner = os.getpid()
-        self._socket: socket.socket | None = None
+        # A number, not a socket object: nothing shall close or complain about it in a child.
+        self._client: int | None = None
         self._preload: tuple[list[str], str] = ([], "ignore")
         self._inherited: list[int] | None = None
         self._lock = threading.Lock()
@@ -49,9 +50,9 @@ class ForkServer:
         with self._lock:
             self._ensure_running()
 
-    def _ensure_running(self) -> socket.socket:
-        if self._socket is not None and not self._is_dead():
-            return self._socket
+    def _ensure_running(self) -> int:
+        if self._client is not None and not self._is_dead():
+            return self._client
         self._drop()
         from allcores.launch.prepare import get_preparation_data
         from allcores.launch.spawn import start
@@ -78,10 +79,10 @@ class ForkServer:
             theirs.close()
             os.close(reader)
             os.close(writer)
-        self._socket = ours
+        self._client = ours.detach()
         # After all children have been joined (exit priority 0 and above come first).
         _util.Finalize(self, self._stop, exitpriority=-1000)
-        return ours
+        return self._client
 
     def _is_dead(self) -> bool:
         if self._forkserver_pid is None or self._owner != os.getpid():
@@ -93,9 +94,9 @@ class ForkServer:
         return pid != 0
 
     def _drop(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
-        self._socket = None
+        if self._client is not None:
+            os.close(self._client)
+        self._client = None
         self._forkserver_pid = None
 
     def _stop(self) -> None:
@@ -143,27 +144,30 @@ class ForkServer:
                 # when the server started.
                 standard = [fd for fd in (1, 2) if _is_open(fd)]
                 message = pickle.dumps((len(fds), tracker is not None, standard))
-                sent = [data, status, client.fileno(), *fds]
+                sent = [data, status, client, *fds]
                 sent += [*([] if tracker is None else [tracker]), *standard]
                 rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", sent))]
+                channel = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, fileno=client)
                 try:
-                    client.sendmsg([message], rights)
+                    channel.sendmsg([message], rights)
                     return
                 except ConnectionError:
                     # It was killed. Start another, once.
-                    self._drop()
                     if attempt:
                         raise
+                finally:
+                    channel.detach()
+                self._drop()
 
     def adopt(self, fd: int, inherited: list[int] | None = None) -> None:
         """Use, in a child, the parent's connection to the server."""
-        self._socket = socket.socket(fileno=fd)
+        self._client = fd
         self._forkserver_pid = None
         self._inherited = inherited
 
     def client_fd(self) -> int | None:
         """Return the descriptor of the connection, None when there is none."""
-        return None if self._socket is None else self._socket.fileno()
+        return self._client
 
     def get_inherited_fds(self) -> list[int] | None:
         """Return the descriptors this process got from the server; None for other processes."""

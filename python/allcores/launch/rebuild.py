@@ -6,6 +6,7 @@ child loads it, and for plain functions it is all that is needed.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import marshal
 import pickle
@@ -197,6 +198,16 @@ def fill_function(func: FunctionType, state: dict[str, Any]) -> None:
     func.__dict__.update(state["dict"])
     for name, value in state["attributes"].items():
         setattr(func, name, value)
+
+
+def make_cached(maxsize: int | None, typed: bool, func: Any) -> Any:
+    """Return `func` with an empty cache of its own."""
+    return functools.lru_cache(maxsize, typed)(func)
+
+
+def fill_cached(func: Any, state: dict[str, Any]) -> None:
+    """Give a function from `make_cached` the attributes that it had."""
+    vars(func).update(state)
 
 
 def make_class(key: Key, maker: Callable[..., Any], args: tuple[Any, ...], qualname: str) -> Any:
