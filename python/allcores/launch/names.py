@@ -74,9 +74,10 @@ def register(key: Key, obj: Any) -> None:
     number = id(obj)
 
     # Bound here: functions of `__main__` may go after this module's globals, at the exit.
-    def forget(_: object, keys: Any = _keys, objects: Any = _objects) -> None:
+    def forget(gone: object, keys: Any = _keys, objects: Any = _objects) -> None:
         keys.pop(number, None)
-        objects.pop(key, None)
+        if objects.get(key) is gone:  # else the name has a new definition by now
+            objects.pop(key, None)
 
     reference = weakref.ref(obj, forget)
     _keys[number] = (reference, key)
@@ -86,8 +87,9 @@ def register(key: Key, obj: Any) -> None:
 def alias(key: Key, obj: Any) -> None:
     """Remember that `obj`, whatever else it is called, answers to `key` as well."""
 
-    def forget(_: object, objects: Any = _objects) -> None:
-        objects.pop(key, None)
+    def forget(gone: object, objects: Any = _objects) -> None:
+        if objects.get(key) is gone:
+            objects.pop(key, None)
 
     _objects[key] = weakref.ref(obj, forget)
 
