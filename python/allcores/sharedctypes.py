@@ -1,13 +1,32 @@
-"""ctypes objects in shared memory: ``multiprocessing.sharedctypes``.
+"""ctypes objects in shared memory: the names of ``multiprocessing.sharedctypes``.
 
-The module is the standard library's own object under this name, so that its state is one.
+What is behind them is in ``allcores.shared.values``.
 """
 
-import multiprocessing.sharedctypes as _std
-import sys
-from typing import TYPE_CHECKING
+from allcores.shared.values import (
+    Array,
+    RawArray,
+    RawValue,
+    Synchronized,
+    SynchronizedArray,
+    SynchronizedBase,
+    SynchronizedString,
+    Value,
+    copy,
+    synchronized,
+    typecode_to_type,
+)
 
-if TYPE_CHECKING:
-    from multiprocessing.sharedctypes import *  # noqa: F403
-
-sys.modules[__name__] = _std
+__all__ = [
+    "Array",
+    "RawArray",
+    "RawValue",
+    "Synchronized",
+    "SynchronizedArray",
+    "SynchronizedBase",
+    "SynchronizedString",
+    "Value",
+    "copy",
+    "synchronized",
+    "typecode_to_type",
+]
