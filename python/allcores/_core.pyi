@@ -203,7 +203,7 @@ class Ring:
         """
 
     def get_object(
-        self, timeout: float | None, loads: Callable[[bytes | Message], object], nothing: object
+        self, timeout: float | None, loads: Callable[[Any], object], nothing: object
     ) -> Any:
         """Take out what `put_object` or `put` put in; the latter goes through `loads`.
 
