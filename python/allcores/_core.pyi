@@ -10,9 +10,12 @@ they raise ends the wait. Times are seconds; `None` waits for ever, negative not
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, final
+from types import TracebackType
+from typing import Any, Self, TypeVar, final
 
 from typing_extensions import Buffer
+
+_T = TypeVar("_T")
 
 Handle = tuple[int, int, int]
 """Session, offset in bytes, generation: what another process needs to open an object."""
@@ -236,3 +239,440 @@ class Message:
 
     def __len__(self) -> int: ...
     def __buffer__(self, flags: int, /) -> memoryview: ...
+
+class Lock:
+    """A lock that one thread of one process holds at a time.
+
+    Anybody may release it, as with the standard library's. But it knows which process took it,
+    and when that one dies, a waiter has the lock within 100 ms. What the lock guards may be half
+    changed then, and `owner_died` says so until `mark_consistent`.
+
+    Example:
+        >>> lock = Lock()
+        >>> with lock:
+        ...     lock.locked()
+        True
+    """
+
+    def __new__(cls, *, ctx: object = None, _handle: Handle | None = None) -> Self: ...
+    def acquire(self, block: object = True, timeout: float | None = None) -> bool:
+        """Take the lock, and return whether that was possible.
+
+        Args:
+            block: Whether to wait for it.
+            timeout: Seconds to wait at most.
+
+        Raises:
+            TypeError: `timeout` is no number.
+        """
+
+    def release(self) -> None:
+        """Let go of the lock, whichever process or thread took it.
+
+        Raises:
+            ValueError: Nobody holds it.
+        """
+
+    def locked(self) -> bool:
+        """Return whether somebody holds it."""
+
+    @property
+    def owner_died(self) -> bool:
+        """Whether a holder died in the lock, and nobody has called `mark_consistent` since.
+
+        Look at it when you have the lock: what the lock guards may be half changed then.
+        Plain ``with lock:`` goes on working either way.
+        """
+
+    def mark_consistent(self) -> None:
+        """Say that what the lock guards is right again.
+
+        Raises:
+            ValueError: This process does not hold the lock.
+        """
+
+    def handle(self) -> Handle:
+        """Return the numbers by which another process opens it, while somebody holds it."""
+
+    @staticmethod
+    def from_handle(session: int, offset: int, generation: int) -> Lock:
+        """Open the lock of another process's `handle`.
+
+        Raises:
+            allcores.errors.StaleHandle: It is gone.
+        """
+
+    def __enter__(self) -> bool: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        traceback: TracebackType | None = None,
+        /,
+    ) -> None: ...
+    def _is_mine(self) -> bool: ...
+    def _count(self) -> int: ...
+    def _get_value(self) -> int: ...
+    def _is_zero(self) -> bool: ...
+    @property
+    def _semlock(self) -> Self: ...
+    @property
+    def maxvalue(self) -> int: ...
+
+class RLock:
+    """A lock that the thread which holds it can take again.
+
+    It belongs to that thread of that process, which has to release it as often as it took it.
+    When the process dies, it is as with `Lock`.
+    """
+
+    def __new__(cls, *, ctx: object = None, _handle: Handle | None = None) -> Self: ...
+    def acquire(self, block: object = True, timeout: float | None = None) -> bool:
+        """Take the lock, once more when this thread holds it, and return whether that was possible.
+
+        Args:
+            block: Whether to wait for it.
+            timeout: Seconds to wait at most.
+
+        Raises:
+            TypeError: `timeout` is no number.
+        """
+
+    def release(self) -> None:
+        """Let go of the lock once.
+
+        Raises:
+            AssertionError: This thread does not hold it.
+        """
+
+    def locked(self) -> bool:
+        """Return whether somebody holds it."""
+
+    @property
+    def owner_died(self) -> bool:
+        """Whether a holder died in the lock, and nobody has called `mark_consistent` since.
+
+        Look at it when you have the lock: what the lock guards may be half changed then.
+        Plain ``with lock:`` goes on working either way.
+        """
+
+    def mark_consistent(self) -> None:
+        """Say that what the lock guards is right again.
+
+        Raises:
+            ValueError: This process does not hold the lock.
+        """
+
+    def handle(self) -> Handle:
+        """Return the numbers by which another process opens it, while somebody holds it."""
+
+    @staticmethod
+    def from_handle(session: int, offset: int, generation: int) -> RLock:
+        """Open the lock of another process's `handle`.
+
+        Raises:
+            allcores.errors.StaleHandle: It is gone.
+        """
+
+    def __enter__(self) -> bool: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        traceback: TracebackType | None = None,
+        /,
+    ) -> None: ...
+    def _is_mine(self) -> bool: ...
+    def _count(self) -> int: ...
+    def _get_value(self) -> int: ...
+    def _is_zero(self) -> bool: ...
+    @property
+    def _semlock(self) -> Self: ...
+    @property
+    def maxvalue(self) -> int: ...
+
+class Semaphore:
+    """A number of units that any process can take and give.
+
+    Units taken by ``with`` come back when the process that took them dies. Those of `acquire`
+    don't: anybody may release them, so nobody can know whose they are.
+
+    Args:
+        value: Units at the start.
+
+    Raises:
+        ValueError: `value` is negative or above 2147483647.
+
+    Example:
+        >>> semaphore = Semaphore(2)
+        >>> with semaphore:
+        ...     semaphore.get_value()
+        1
+    """
+
+    def __new__(
+        cls, value: int = 1, *, ctx: object = None, _handle: Handle | None = None
+    ) -> Self: ...
+    def acquire(self, block: object = True, timeout: float | None = None) -> bool:
+        """Take a unit, and return whether that was possible.
+
+        Args:
+            block: Whether to wait for it.
+            timeout: Seconds to wait at most.
+
+        Raises:
+            TypeError: `timeout` is no number.
+        """
+
+    def release(self) -> None:
+        """Give a unit, and wake one who waits for it.
+
+        Raises:
+            ValueError: A BoundedSemaphore has all its units already.
+        """
+
+    def get_value(self) -> int:
+        """Return how many units could be taken now."""
+
+    def locked(self) -> bool:
+        """Return whether no unit could be taken now."""
+
+    def handle(self) -> Handle:
+        """Return the numbers by which another process opens it, while somebody holds it."""
+
+    @staticmethod
+    def from_handle(session: int, offset: int, generation: int) -> Semaphore:
+        """Open the semaphore of another process's `handle`.
+
+        Raises:
+            allcores.errors.StaleHandle: It is gone.
+        """
+
+    def __enter__(self) -> bool: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        traceback: TracebackType | None = None,
+        /,
+    ) -> None: ...
+    def _get_value(self) -> int: ...
+    def _is_zero(self) -> bool: ...
+    @property
+    def _semlock(self) -> Self: ...
+    @property
+    def maxvalue(self) -> int: ...
+
+class BoundedSemaphore(Semaphore):
+    """A semaphore that never has more units than at the start: one release too many is an error."""
+
+    @staticmethod
+    def from_handle(session: int, offset: int, generation: int) -> BoundedSemaphore:
+        """Open the semaphore of another process's `handle`.
+
+        Raises:
+            allcores.errors.StaleHandle: It is gone.
+        """
+
+class Event:
+    """A flag that many can wait for.
+
+    Example:
+        >>> event = Event()
+        >>> event.wait(timeout=0)
+        False
+    """
+
+    def __new__(cls, *, ctx: object = None, _handle: Handle | None = None) -> Self: ...
+    def is_set(self) -> bool:
+        """Return whether it is set."""
+
+    def set(self) -> None:
+        """Set it, and wake all who wait."""
+
+    def clear(self) -> None:
+        """Take the flag back."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it is set.
+
+        Args:
+            timeout: Seconds to wait at most.
+
+        Returns:
+            Whether it is set or was meanwhile: nobody waits on because of a `clear` right
+            behind the `set`.
+
+        Raises:
+            TypeError: `timeout` is no number.
+        """
+
+    def handle(self) -> Handle:
+        """Return the numbers by which another process opens it, while somebody holds it."""
+
+    @staticmethod
+    def from_handle(session: int, offset: int, generation: int) -> Event:
+        """Open the event of another process's `handle`.
+
+        Raises:
+            allcores.errors.StaleHandle: It is gone.
+        """
+
+class Condition:
+    """Wait for what others change under a lock.
+
+    Who waits longest is notified first. When the receiver of a notification dies before it has
+    the lock back, the next one gets it.
+
+    Args:
+        lock: A Lock or RLock; a new RLock when None.
+
+    Raises:
+        TypeError: `lock` is something else.
+    """
+
+    def __new__(
+        cls,
+        lock: Lock | RLock | None = None,
+        *,
+        ctx: object = None,
+        _handle: Handle | None = None,
+    ) -> Self: ...
+    def acquire(self, block: object = True, timeout: float | None = None) -> bool:
+        """Take the lock; see `Lock.acquire`."""
+
+    def release(self) -> None:
+        """Let go of the lock; see `Lock.release`."""
+
+    def locked(self) -> bool:
+        """Return whether somebody holds the lock."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Let go of the lock, wait until notified, and take the lock again.
+
+        The lock is taken again also when Ctrl-C ends the wait.
+
+        Args:
+            timeout: Seconds to wait at most; taking the lock again may last longer.
+
+        Returns:
+            Whether it was notified. After the death of a process a wait may end without
+            need, so look at what you wait for, or use `wait_for`.
+
+        Raises:
+            AssertionError: This thread does not hold the lock.
+            TypeError: `timeout` is no number.
+        """
+
+    def wait_for(self, predicate: Callable[[], _T], timeout: float | None = None) -> _T:
+        """Wait until `predicate` returns something true, and return that.
+
+        Args:
+            predicate: Called with the lock held.
+            timeout: Seconds to wait at most; then the predicate's last result comes back.
+
+        Raises:
+            AssertionError: This thread does not hold the lock.
+            TypeError: `timeout` is no number.
+        """
+
+    def notify(self, n: int = 1) -> None:
+        """Wake up to `n` who wait, those first that wait longest.
+
+        Raises:
+            AssertionError: This thread does not hold the lock.
+        """
+
+    def notify_all(self) -> None:
+        """Wake all who wait.
+
+        Raises:
+            AssertionError: This thread does not hold the lock.
+        """
+
+    def handle(self) -> Handle:
+        """Return the numbers by which another process opens it, while somebody holds it."""
+
+    @staticmethod
+    def from_handle(session: int, offset: int, generation: int, lock: Lock | RLock) -> Condition:
+        """Open the condition of another process's `handle`.
+
+        Raises:
+            allcores.errors.StaleHandle: It is gone.
+        """
+
+    def __enter__(self) -> bool: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        traceback: TracebackType | None = None,
+        /,
+    ) -> None: ...
+    @property
+    def _lock(self) -> Lock | RLock: ...
+
+class Barrier:
+    """A number of parties that wait for each other; see `allcores.sync.Barrier`.
+
+    It breaks when a process is killed that has waited in this round or the one before.
+    """
+
+    def __new__(
+        cls,
+        parties: int,
+        action: Callable[[], object] | None = None,
+        timeout: float | None = None,
+        *,
+        ctx: object = None,
+        _handle: Handle | None = None,
+    ) -> Self: ...
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait until all parties do.
+
+        Args:
+            timeout: Seconds to wait at most; the barrier breaks then. None: as the barrier
+                was made.
+
+        Returns:
+            Which of the parties this was, from 0 in the order of their coming.
+
+        Raises:
+            threading.BrokenBarrierError: The barrier is broken, or broke meanwhile.
+            TypeError: `timeout` is no number.
+        """
+
+    def reset(self) -> None:
+        """Make it like new; those who wait get a BrokenBarrierError."""
+
+    def abort(self) -> None:
+        """Break it, for those who wait and those who come, until `reset`."""
+
+    @property
+    def parties(self) -> int:
+        """How many have to come."""
+
+    @property
+    def n_waiting(self) -> int:
+        """How many wait now."""
+
+    @property
+    def broken(self) -> bool:
+        """Whether it is broken."""
+
+    def handle(self) -> Handle:
+        """Return the numbers by which another process opens it, while somebody holds it."""
+
+    @staticmethod
+    def from_handle(
+        session: int,
+        offset: int,
+        generation: int,
+        action: Callable[[], object] | None = None,
+        timeout: float | None = None,
+    ) -> Barrier:
+        """Open the barrier of another process's `handle`.
+
+        Raises:
+            allcores.errors.StaleHandle: It is gone.
+        """

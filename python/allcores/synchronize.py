@@ -1,13 +1,7 @@
-"""Locks, events and their like: ``multiprocessing.synchronize``.
+"""Locks, events and their like, under the standard library's name: see `allcores.sync`."""
 
-The module is the standard library's own object under this name, so that its state is one.
-"""
+from allcores.sync import Barrier, BoundedSemaphore, Condition, Event, Lock, RLock, Semaphore
 
-import multiprocessing.synchronize as _std
-import sys
-from typing import TYPE_CHECKING
+__all__ = ["Barrier", "BoundedSemaphore", "Condition", "Event", "Lock", "RLock", "Semaphore"]
 
-if TYPE_CHECKING:
-    from multiprocessing.synchronize import *  # noqa: F403
-
-sys.modules[__name__] = _std
+SEM_VALUE_MAX = 2**31 - 1

@@ -284,6 +284,20 @@ impl Arena {
         Ok(unsafe { &*self.base.add(offset).cast::<T>() })
     }
 
+    /// Where in the arena `thing` lies.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when it lies elsewhere.
+    pub fn offset_of<T: Shared>(&self, thing: &T) -> Result<Offset> {
+        let offset = (&raw const *thing).addr().wrapping_sub(self.base.addr());
+        if offset == 0 || offset >= self.mapped {
+            return Err(Error::Corrupt {
+                what: "a place outside of the arena",
+            });
+        }
+        Ok(offset as Offset)
+    }
+
     /// Address of `len` bytes at `offset`, checked for bounds.
     ///
     /// # Errors

@@ -9,7 +9,8 @@
 //! - [`lock`]: a mutex whose dead owner is noticed
 //! - [`alloc`]: blocks, each with a word outside of it that says whose it is
 //! - [`refs`], [`handle`]: who still holds a block
-//! - the objects: [`semaphore`], [`event`], [`condition`], [`barrier`], [`ring`], [`list`]
+//! - [`pieces`]: more words for an object that has an entry for each of its users
+//! - the objects: [`mutex`] (Lock, RLock), [`semaphore`], [`event`], [`condition`], [`barrier`], [`ring`], [`list`]
 //! - [`object`]: the kinds of blocks, and what each needs when it goes or its user dies
 //!
 //! Rules that hold everywhere: shared memory holds offsets and atomics, never
@@ -19,13 +20,19 @@
 
 pub mod alloc;
 pub mod arena;
+pub mod barrier;
+pub mod condition;
 pub mod error;
+pub mod event;
 pub mod handle;
 pub mod lock;
+pub mod mutex;
 pub mod object;
 pub mod os;
+pub mod pieces;
 pub mod refs;
 pub mod ring;
+pub mod semaphore;
 pub mod slot;
 pub mod wait;
 

@@ -13,7 +13,7 @@
 //! is nothing to repair. The state table follows `parking_lot`'s, with the owner in the
 //! place of its locked bit.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
+use std::sync::atomic::{AtomicU32, Ordering::*};
 
 use crate::error::{Error, Result};
 use crate::os;
@@ -58,6 +58,13 @@ fn try_lock_slow(word: &AtomicU32, me: Owner, mark: u32) -> bool {
             Err(now) => seen = now,
         }
     }
+}
+
+/// Takes the lock if nobody has it and nothing else is to be seen to: one step, no system
+/// call. A false says nothing about whether it is free.
+#[inline]
+pub fn try_fast(word: &AtomicU32, me: Owner) -> bool {
+    word.compare_exchange(0, me, Acquire, Relaxed).is_ok()
 }
 
 /// Takes the lock, waiting until `deadline`; false when that passed first.
@@ -105,9 +112,28 @@ fn lock_slow(word: &AtomicU32, me: Owner, deadline: &Deadline, pulse: Pulse) -> 
         // From here on others may sleep beside us, so whoever of us gets the lock has
         // to leave the mark for the rest.
         mark = WAITERS;
-        if !wait::sleep(word, seen | WAITERS, deadline, pulse)? {
-            return Ok(try_lock_slow(word, me, mark));
+        match wait::sleep(word, seen | WAITERS, deadline, pulse) {
+            Ok(true) => {}
+            Ok(false) => {
+                let taken = try_lock_slow(word, me, mark);
+                if !taken {
+                    pass_on(word);
+                }
+                return Ok(taken);
+            }
+            Err(error) => {
+                pass_on(word);
+                return Err(error);
+            }
         }
+    }
+}
+
+/// For a waiter that gives up: a wake-up that it may have swallowed goes to the next one.
+fn pass_on(word: &AtomicU32) {
+    // The mark may have gone with that wake-up, while others sleep on.
+    if word.fetch_or(WAITERS, Relaxed) & OWNER_MASK == 0 {
+        os::futex_wake(word, 1);
     }
 }
 
@@ -168,35 +194,18 @@ impl Drop for Guard<'_> {
     }
 }
 
-/// The block behind a Lock or RLock.
-#[repr(C)]
-pub struct LockBlock {
-    /// The lock itself.
-    pub word: AtomicU32,
-    /// How often the owning thread has taken it (RLock), else 1 while held.
-    pub depth: AtomicU32,
-    /// The owning thread, as its process names it. Written by the owner after it has
-    /// taken the lock and cleared before it lets go, so a thread that finds its own
-    /// process in `word` and itself here is the owner.
-    pub thread: AtomicU64,
-}
-// SAFETY: atomics only.
-unsafe impl crate::arena::Shared for LockBlock {}
-
-/// Frees the lock of a dead owner and wakes who waits for it.
-///
-/// # Errors
-/// When `offset` is no block.
-pub fn bereave(offset: crate::arena::Offset, dead: Owner) -> Result<()> {
-    let block: &LockBlock = crate::arena::arena()?.at(offset)?;
-    let seen = block.word.load(Relaxed);
-    if seen & OWNER_MASK == dead
-        && block
-            .word
-            .compare_exchange(seen, DIED, AcqRel, Relaxed)
-            .is_ok()
-    {
-        os::futex_wake(&block.word, 1);
+/// Frees the lock of a dead owner and wakes one who waits for it.
+pub fn bereave(word: &AtomicU32, dead: Owner) {
+    let mut seen = word.load(Relaxed);
+    // A sleeper may mark itself meanwhile; nobody else changes a dead owner's word but by
+    // taking it, which ends this.
+    while seen & OWNER_MASK == dead {
+        match word.compare_exchange(seen, DIED | seen & WAITERS, AcqRel, Relaxed) {
+            Ok(_) => {
+                os::futex_wake(word, 1);
+                return;
+            }
+            Err(now) => seen = now,
+        }
     }
-    Ok(())
 }

@@ -12,7 +12,7 @@ use crate::alloc;
 use crate::arena::Offset;
 use crate::error::{Error, Result};
 use crate::slot::{Owner, Slot};
-use crate::{lock, refs, ring};
+use crate::{barrier, condition, mutex, pieces, refs, ring, semaphore};
 
 /// What a block is. The numbers are part of the layout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub enum Kind {
     Event = 5,
     /// A Condition.
     Condition = 6,
-    /// More room for waiters of a Condition.
+    /// More words for an object that has an entry for each user.
     Waiters = 7,
     /// A Barrier.
     Barrier = 8,
@@ -104,6 +104,10 @@ fn tear_down(kind: Kind, offset: Offset, unfinished: bool) -> Result<()> {
         Kind::Ring if !unfinished => ring::tear_down(offset),
         Kind::Message => ring::tear_down_message(offset),
         Kind::Spill => ring::tear_down_spill(offset),
+        // An unfinished one owns nothing, and its links may be what lay there before.
+        Kind::Semaphore if !unfinished => semaphore::tear_down(offset),
+        Kind::Condition if !unfinished => condition::tear_down(offset),
+        Kind::Barrier if !unfinished => barrier::tear_down(offset),
         _ => Ok(()),
     }
 }
@@ -113,6 +117,7 @@ fn tear_down(kind: Kind, offset: Offset, unfinished: bool) -> Result<()> {
 fn is_reachable(kind: Kind, offset: Offset) -> Result<bool> {
     match kind {
         Kind::Message | Kind::Spill => ring::is_reachable(kind, offset),
+        Kind::Waiters => pieces::is_reachable(offset),
         _ => Ok(false),
     }
 }
@@ -120,8 +125,11 @@ fn is_reachable(kind: Kind, offset: Offset) -> Result<bool> {
 /// Repairs, in a block that lives on, what a dead process left there.
 fn bereave(kind: Kind, offset: Offset, dead: Owner) -> Result<()> {
     match kind {
-        Kind::Lock => lock::bereave(offset, dead),
         Kind::Ring => ring::bereave(offset, dead),
+        Kind::Lock => mutex::bereave(offset, dead),
+        Kind::Semaphore => semaphore::bereave(offset, dead),
+        Kind::Condition => condition::bereave(offset, dead),
+        Kind::Barrier => barrier::bereave(offset, dead),
         _ => Ok(()),
     }
 }

@@ -20,12 +20,20 @@ use crate::os;
 /// within 100 ms) and the cost of waking for nothing (about 5 µs each time).
 pub const SLICE: Duration = Duration::from_millis(50);
 
-/// Bounds of the spinning, in nanoseconds.
-const SPIN_MIN: u32 = 1_000;
+/// Bounds of the spinning, in nanoseconds. The lower one is what an answer from a
+/// process that is looking may take; a small part of a wake-up.
+const SPIN_MIN: u32 = 3_000;
 const SPIN_MAX: u32 = 50_000;
+/// Once in so many waits that came to nothing, one looks longer than a wake-up takes.
+/// Without it two processes that talk in turns never find back to looking once both
+/// sleep: each would have to outlast the other's wake-up.
+const PROBE_EVERY: u32 = 64;
+const PROBE: u32 = 120_000;
 
 /// How long spinning is worth it in this process, in nanoseconds.
 static SPIN: AtomicU32 = AtomicU32::new(20_000);
+/// Waits so far in which spinning came to nothing.
+static IN_VAIN: AtomicU32 = AtomicU32::new(0);
 
 /// When a wait gives up.
 #[derive(Debug, Clone, Copy)]
@@ -73,6 +81,8 @@ pub fn spin(mut ready: impl FnMut() -> bool) -> bool {
         return true;
     }
     let budget = SPIN.load(Relaxed);
+    let probe = IN_VAIN.load(Relaxed) % PROBE_EVERY == PROBE_EVERY - 1;
+    let end = if probe { PROBE } else { budget };
     let start = Instant::now();
     loop {
         for _ in 0..16 {
@@ -85,7 +95,8 @@ pub fn spin(mut ready: impl FnMut() -> bool) -> bool {
                 return true;
             }
         }
-        if start.elapsed().as_nanos() as u32 > budget {
+        if start.elapsed().as_nanos() as u32 > end {
+            IN_VAIN.fetch_add(1, Relaxed);
             SPIN.store((budget - budget / 8).max(SPIN_MIN), Relaxed);
             return false;
         }

@@ -68,7 +68,8 @@ pub fn deadline(timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Deadline> {
     Ok(Deadline::after(seconds(timeout)?))
 }
 
-fn seconds(timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Duration>> {
+/// The same as a duration; `None` is for ever.
+pub fn seconds(timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Duration>> {
     let Some(timeout) = timeout.filter(|t| !t.is_none()) else {
         return Ok(None);
     };

@@ -1,9 +1,15 @@
 //! `allcores._core`: the Python face of `allcores-core`. Conversions only.
 
+mod barrier;
 mod block;
+mod condition;
 mod convert;
+mod event;
+mod lock;
 mod module;
 mod ring;
+mod semaphore;
+mod travel;
 
 use pyo3::prelude::*;
 
@@ -14,5 +20,12 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<block::Block>()?;
     module.add_class::<ring::Ring>()?;
     module.add_class::<ring::Message>()?;
+    module.add_class::<lock::Lock>()?;
+    module.add_class::<lock::RLock>()?;
+    module.add_class::<semaphore::Semaphore>()?;
+    module.add_class::<semaphore::BoundedSemaphore>()?;
+    module.add_class::<event::Event>()?;
+    module.add_class::<condition::Condition>()?;
+    module.add_class::<barrier::Barrier>()?;
     Ok(())
 }
