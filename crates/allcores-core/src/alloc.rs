@@ -468,11 +468,17 @@ fn chunk_guard(arena: &Arena) -> Result<Guard<'static>> {
             header.chunk_first_free.fetch_min(first as u64, Relaxed);
         }
         header.chunk_intent[1].store(0, Release);
-        // The count of warm chunks may be off; make it right.
+        // The count of warm chunks may be off; make it right. A chunk that was being
+        // closed stays in use: its blocks were not all seen to be free.
         let used = header.chunks_used.load(Acquire) as usize;
         let mut warm = 0;
         for i in 0..used.min(arena.chunks()) {
-            warm += u64::from(chunk(arena, i)?.state.load(Relaxed) == EMPTY);
+            let chunk = chunk(arena, i)?;
+            let state = chunk.state.load(Relaxed);
+            warm += u64::from(state == EMPTY);
+            if state & 255 == CLOSING {
+                chunk.state.store(state & !255 | SMALL, SeqCst);
+            }
         }
         header.chunks_warm.store(warm, Relaxed);
         Ok(())
@@ -584,8 +590,10 @@ fn open_chunk(arena: &Arena, class: usize) -> Result<usize> {
     }
     let chunk = chunk(arena, index)?;
     chunk.free.store(n as u32, Relaxed);
+    // Before others can take blocks of it: repairing the intent after a crash would take
+    // the chunk from under them. Without it the chunk is simply free.
+    header.chunk_intent[1].store(0, SeqCst);
     chunk.state.store(SMALL | (class as u64) << 8, SeqCst);
-    header.chunk_intent[1].store(0, Release);
     header.class_free[class].fetch_add(n as u64, Relaxed);
     header.class_hint[class].store(index as u64, Relaxed);
     Ok(index)
@@ -685,12 +693,16 @@ fn release_large(arena: &Arena, first: usize, meta: &Meta) -> Result<()> {
             what: "a block's length",
         });
     }
+    // Noted first: until then a crash leaves the block to the sweep, from then on to the
+    // next holder of the lock. The word goes before the chunks do, or a crash in between
+    // would leave a word that the chunk's next use takes for a block of its own.
+    let header = arena.header();
+    header.chunk_intent[0].store(first as u64, SeqCst);
+    header.chunk_intent[1].store(n as u64, SeqCst);
     meta.refs.store(0, Relaxed);
-    free_chunks(arena, first, n)?;
-    // After the chunks: until they are free, a crash leaves the block to the sweep.
     let next = generation(meta.word.load(Relaxed)).wrapping_add(1);
-    meta.word.store(free_word(next), Release);
-    Ok(())
+    meta.word.store(free_word(next), SeqCst);
+    free_chunks(arena, first, n)
 }
 
 /// Calls `visit` for each block that is not free: place, words.
@@ -708,7 +720,8 @@ pub fn for_each(mut visit: impl FnMut(Offset, &'static Meta) -> Result<()>) -> R
         let seen = chunk.state.load(Acquire);
         let class = ((seen >> 8) as usize).min(CLASSES - 1);
         match seen & 255 {
-            SMALL => {
+            // One that is being closed may yet turn out to be in use.
+            SMALL | CLOSING => {
                 for block in 0..per_chunk(class) {
                     let meta = meta_in(arena, i, block)?;
                     if state(meta.word.load(Acquire)) != FREE {

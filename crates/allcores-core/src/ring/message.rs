@@ -156,6 +156,13 @@ impl Parcel {
     pub(super) fn take(link: Link) -> Result<Parcel> {
         let owner = adopt(link)?;
         let offset = link.offset();
+        // From here on it is given back whatever happens.
+        let mut parcel = Parcel {
+            offset,
+            owner,
+            start: std::ptr::dangling(),
+            len: 0,
+        };
         let corrupt = Error::Corrupt { what: "a message" };
         let header = header(offset)?.ok_or(corrupt.clone())?;
         let entries = header.entries.load(Acquire) as usize;
@@ -165,12 +172,9 @@ impl Parcel {
         if at.checked_add(len).is_none_or(|all| all > room) {
             return Err(corrupt);
         }
-        Ok(Parcel {
-            offset,
-            owner,
-            start: arena()?.bytes(offset + at as u64, len)?,
-            len,
-        })
+        parcel.start = arena()?.bytes(offset + at as u64, len)?;
+        parcel.len = len;
+        Ok(parcel)
     }
 
     /// The bytes.
