@@ -9,10 +9,13 @@ place, so that programs written for those keep working::
     ├── ArenaFull            also MemoryError
     ├── TaskTimeout          also multiprocessing.TimeoutError
     ├── TaskCancelled
+    ├── TaskExited           also SystemExit
+    ├── TaskFailed           also multiprocessing.pool.MaybeEncodingError
+    ├── InitializerFailed    also RuntimeError
     └── WorkerDied           also concurrent.futures.process.BrokenProcessPool
 
 ``WorkerDied`` is made on first use: its second base lives in ``concurrent.futures.process``,
-which is slow to import and needed by nobody whose workers live.
+which is slow to import and needed by nobody whose workers live. ``TaskFailed`` likewise.
 """
 
 from __future__ import annotations
@@ -23,13 +26,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from allcores._worker_died import WorkerDied as WorkerDied
+    from allcores.task.failure import TaskFailed as TaskFailed
 
 __all__ = [
     "AllcoresError",
     "ArenaFull",
+    "InitializerFailed",
     "NotPicklable",
     "StaleHandle",
     "TaskCancelled",
+    "TaskExited",
+    "TaskFailed",
     "TaskTimeout",
     "WorkerDied",
 ]
@@ -63,10 +70,43 @@ class TaskCancelled(AllcoresError):
     """A task was cancelled before it returned."""
 
 
+class TaskExited(AllcoresError, SystemExit):
+    """A task called ``sys.exit``. Its worker and the pool go on.
+
+    Not caught, it ends the program as the call would have done there, with the same code.
+
+    Attributes:
+        code: what the task passed to ``sys.exit``.
+    """
+
+    def __init__(self, message: str = "a task called sys.exit()", code: object = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code  # type: ignore[assignment]
+
+    def __str__(self) -> str:
+        return f"SystemExit: {self.message}"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.message, self.code)
+
+
+class InitializerFailed(AllcoresError, RuntimeError):
+    """The initializer of a pool failed, or its workers can't start; the pool is over.
+
+    ``__cause__`` is what the initializer raised.
+    """
+
+
 def __getattr__(name: str) -> Any:
     if name == "WorkerDied":
         from allcores._worker_died import WorkerDied
 
         globals()["WorkerDied"] = WorkerDied
         return WorkerDied
+    if name == "TaskFailed":
+        from allcores.task.failure import TaskFailed
+
+        globals()["TaskFailed"] = TaskFailed
+        return TaskFailed
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

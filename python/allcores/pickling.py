@@ -25,6 +25,10 @@ from allcores.errors import NotPicklable
 __all__ = ["dumps", "explain", "loads", "note_sent", "pack", "sending"]
 
 
+# Nobody can change how these are pickled, and they hold no handles.
+_PLAIN = frozenset((type(None), bool, int, float, complex, str, bytes))
+
+
 class _Collector(threading.local):
     refs: list[int] | None = None
 
@@ -157,7 +161,10 @@ def pack(obj: Any, what: str = "the object") -> tuple[bytes, list[int]]:
     Raises:
         NotPicklable: it can't travel; the message says which part of it, why, and what to do.
     """
-    # What `sending` does, without a context manager's cost: this is the way of every queue item.
+    if type(obj) in _PLAIN:
+        return pickle.dumps(obj, 5), []
+    # What `sending` does, without a context manager's cost: this is the way of every queue item
+    # and every task.
     previous = _collector.refs
     refs: list[int] = []
     _collector.refs = refs

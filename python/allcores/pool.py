@@ -1,13 +1,490 @@
-"""Pools: ``multiprocessing.pool``.
+"""``Pool``: worker processes that share out calls; ``multiprocessing.pool``.
 
-The module is the standard library's own object under this name, so that its state is one.
+A pool is a pair of rings in shared memory, some workers, and one thread that sleeps unless it is
+needed. How a task travels is drawn in task/README.md; this module is the face.
+
+Other than in the standard library:
+
+- A worker that dies fails the task that it ran, with `WorkerDied`, and is replaced.
+- An initializer that fails makes the pool's calls fail, with its traceback; it isn't repeated.
+- `imap` and `imap_unordered` read their input a bounded distance ahead of their consumer.
+- Workers may have children of their own, so a pool inside a pool works.
+- Ctrl-C ends the tasks that run, not the workers, and nothing is printed by them.
 """
 
-import multiprocessing.pool as _std
-import sys
-from typing import TYPE_CHECKING
+from __future__ import annotations
 
-if TYPE_CHECKING:
-    from multiprocessing.pool import *  # noqa: F403
+import os
+import warnings
+from collections.abc import Callable, Iterable
+from multiprocessing import context as _std_context
+from multiprocessing import pool as _std
+from multiprocessing import util
+from multiprocessing.pool import (  # type: ignore[attr-defined]
+    INIT,
+    MaybeEncodingError,
+    RemoteTraceback,
+    ThreadPool,
+)
+from typing import Any
 
-sys.modules[__name__] = _std
+from allcores.errors import TaskCancelled
+from allcores.task import bring, cut
+from allcores.task.crew import Crew
+from allcores.task.feed import Feed, ahead
+from allcores.task.keeper import Keeper
+from allcores.task.line import CLOSE, RUN, TERMINATE, Line
+from allcores.task.records import CALL, MAP, STARMAP, Ticket
+from allcores.task.result import ApplyResult, IMapIterator, MapResult
+
+__all__ = [
+    "Pool",
+    "ThreadPool",
+    "ApplyResult",
+    "AsyncResult",
+    "MapResult",
+    "IMapIterator",
+    "IMapUnorderedIterator",
+    "MaybeEncodingError",
+    "RemoteTraceback",
+    "CLOSE",
+    "INIT",
+    "RUN",
+    "TERMINATE",
+]
+
+AsyncResult = ApplyResult
+IMapUnorderedIterator = IMapIterator
+
+_Callback = Callable[[Any], object] | None
+_ErrorCallback = Callable[[BaseException], object] | None
+
+
+class Pool(_std.Pool):
+    """Worker processes, and calls to share out among them.
+
+    Use it in a ``with`` block, which ends the workers, or call `close` and `join`.
+
+    Args:
+        processes: how many workers; None for one a usable core
+            (`allcores.cpus.cpu_count`).
+        initializer: called in each worker as it starts.
+        initargs: arguments of the initializer.
+        maxtasksperchild: tasks after which a worker is replaced; None for never.
+        context: says how the workers start; None for the default context.
+
+    Raises:
+        ValueError: a count below 1.
+        TypeError: a count that is no whole number; an initializer that can't be called.
+
+    Example:
+        >>> import allcores
+        >>> with allcores.Pool(2) as pool:
+        ...     pool.map(lambda x: x * x, range(5))
+        [0, 1, 4, 9, 16]
+    """
+
+    def __init__(
+        self,
+        processes: int | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: Iterable[Any] = (),
+        maxtasksperchild: int | None = None,
+        context: Any = None,
+    ) -> None:
+        self._pool: list[Any] = []
+        self._state = INIT
+        self._pid = os.getpid()
+        self._processes = _worker_count(processes)
+        if maxtasksperchild is not None and (
+            not isinstance(maxtasksperchild, int) or maxtasksperchild < 1
+        ):
+            raise ValueError(
+                f"maxtasksperchild must be a positive int or None, not {maxtasksperchild!r}"
+            )
+        if initializer is not None and not callable(initializer):
+            raise TypeError(f"initializer must be a callable, not {initializer!r}")
+        self._ctx = _our_context(context)
+        self._line = Line()
+        self._crew = Crew(
+            self._line,
+            _maker(type(self), self._ctx),
+            self._processes,
+            initializer,
+            tuple(initargs),
+            maxtasksperchild,
+        )
+        self._pool = self._crew.workers
+        try:
+            self._crew.fill()
+        except BaseException:
+            for worker in self._pool:
+                if worker.exitcode is None:
+                    worker.terminate()
+            for worker in self._pool:
+                worker.join()
+            self._line.release()
+            raise
+        # Only now: under fork the workers must not be copies of a process with this thread.
+        self._keeper = Keeper(self._line, self._crew)
+        self._finalizer = util.Finalize(
+            self, _end, args=(self._line, self._crew, self._keeper), exitpriority=15
+        )
+        self._state = RUN
+
+    @property
+    def _cache(self) -> dict[int, Any]:
+        return self._line.jobs
+
+    def __del__(self, _warn: Any = warnings.warn, _run: str = RUN) -> None:
+        if self._state == _run and self._pid == os.getpid():
+            _warn(
+                f"unclosed running multiprocessing pool {self!r}; use it in a `with` block, or "
+                "call close() or terminate()",
+                ResourceWarning,
+                source=self,
+            )
+
+    # One call.
+
+    def apply(
+        self,
+        func: Callable[..., Any],
+        args: Iterable[Any] = (),
+        kwds: Any = {},  # noqa: B006
+    ) -> Any:
+        """Call ``func(*args, **kwds)`` in a worker and return what it returns.
+
+        Args:
+            func: what to call.
+            args: positional arguments.
+            kwds: keyword arguments.
+
+        Raises:
+            Exception: what the call raised; ``__cause__`` has the worker's traceback.
+            ValueError: the pool is closed or terminated.
+        """
+        return self._apply(func, args, kwds, None, None).get()
+
+    def apply_async(
+        self,
+        func: Callable[..., Any],
+        args: Iterable[Any] = (),
+        kwds: Any = {},  # noqa: B006
+        callback: _Callback = None,
+        error_callback: _ErrorCallback = None,
+    ) -> ApplyResult:
+        """Like `apply`, but return at once, with an `AsyncResult`.
+
+        Args:
+            func: what to call.
+            args: positional arguments.
+            kwds: keyword arguments.
+            callback: called with the value, in a thread of this process; it should be quick,
+                since other results wait behind it.
+            error_callback: called with the exception instead.
+        """
+        result = self._apply(func, args, kwds, callback, error_callback)
+        self._line.ring_bell()
+        return result
+
+    def _apply(
+        self,
+        func: Callable[..., Any],
+        args: Iterable[Any],
+        kwds: Any,
+        callback: _Callback,
+        error_callback: _ErrorCallback,
+    ) -> ApplyResult:
+        self._check(func, callback, error_callback)
+        result = ApplyResult(self, callback, error_callback)
+        try:
+            function = bring.function(self._line, result, func, often=False)
+            ticket = Ticket(result, 0, 0, CALL, (tuple(args), dict(kwds)))
+        except Exception as error:
+            result._fail(error)
+        else:
+            bring.bring(self._line, function, ticket)
+        return result
+
+    # A call for each item.
+
+    def map(
+        self,
+        func: Callable[[Any], Any],
+        iterable: Iterable[Any],
+        chunksize: int | None = None,
+    ) -> list[Any]:
+        """Call ``func(item)`` for each item and return the list of what the calls return.
+
+        Args:
+            func: what to call.
+            iterable: the items; all of them are read before the first result.
+            chunksize: items a task; None lets the pool choose.
+
+        Raises:
+            Exception: the first that a call raised, once all have ended.
+        """
+        return self._map(func, iterable, MAP, chunksize).get()  # type: ignore[no-any-return]
+
+    def map_async(
+        self,
+        func: Callable[[Any], Any],
+        iterable: Iterable[Any],
+        chunksize: int | None = None,
+        callback: _Callback = None,
+        error_callback: _ErrorCallback = None,
+    ) -> MapResult:
+        """Like `map`, but return at once, with an `AsyncResult`.
+
+        Args:
+            func: what to call.
+            iterable: the items.
+            chunksize: items a task; None lets the pool choose.
+            callback: called with the list of values, in a thread of this process.
+            error_callback: called with the first exception instead.
+        """
+        result = self._map(func, iterable, MAP, chunksize, callback, error_callback)
+        self._line.ring_bell()
+        return result
+
+    def starmap(
+        self,
+        func: Callable[..., Any],
+        iterable: Iterable[Iterable[Any]],
+        chunksize: int | None = None,
+    ) -> list[Any]:
+        """Like `map`, with items that are the calls' arguments: ``func(*item)``.
+
+        Args:
+            func: what to call.
+            iterable: tuples of arguments.
+            chunksize: items a task; None lets the pool choose.
+        """
+        return self._map(func, iterable, STARMAP, chunksize).get()  # type: ignore[no-any-return]
+
+    def starmap_async(
+        self,
+        func: Callable[..., Any],
+        iterable: Iterable[Iterable[Any]],
+        chunksize: int | None = None,
+        callback: _Callback = None,
+        error_callback: _ErrorCallback = None,
+    ) -> MapResult:
+        """Like `starmap`, but return at once, with an `AsyncResult`.
+
+        Args:
+            func: what to call.
+            iterable: tuples of arguments.
+            chunksize: items a task; None lets the pool choose.
+            callback: called with the list of values, in a thread of this process.
+            error_callback: called with the first exception instead.
+        """
+        result = self._map(func, iterable, STARMAP, chunksize, callback, error_callback)
+        self._line.ring_bell()
+        return result
+
+    def _map(
+        self,
+        func: Callable[..., Any],
+        iterable: Iterable[Any],
+        kind: int,
+        chunksize: int | None,
+        callback: _Callback = None,
+        error_callback: _ErrorCallback = None,
+    ) -> MapResult:
+        self._check(func, callback, error_callback)
+        cut.check_chunksize(chunksize)
+        try:
+            items = cut.sliceable(iterable)
+        except Exception as error:
+            if not hasattr(iterable, "__len__"):
+                raise
+            result = MapResult(self, 1, 1, callback, error_callback)
+            result._fail(error)
+            return result
+        size = cut.chunksize_for(len(items), self._processes, chunksize)
+        result = MapResult(self, size, len(items), callback, error_callback)
+        if len(items) == 0:
+            return result
+        try:
+            function = bring.function(self._line, result, func, often=len(items) > size)
+        except Exception as error:
+            result._fail(error)
+            return result
+        for index, piece in enumerate(cut.pieces(items, size)):
+            bring.bring(self._line, function, Ticket(result, index, index * size, kind, piece))
+        return result
+
+    def imap(
+        self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None = 1
+    ) -> IMapIterator:
+        """Call ``func(item)`` for each item; return an iterator over what the calls return.
+
+        The input is read a bounded distance ahead of what has been taken from the iterator, so
+        it may be endless. (After `close`, `join` reads it to its end.)
+
+        Args:
+            func: what to call.
+            iterable: the items. One that may block when asked for its next item is read by a
+                thread.
+            chunksize: items a task.
+        """
+        return self._imap(func, iterable, chunksize, ordered=True)
+
+    def imap_unordered(
+        self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None = 1
+    ) -> IMapIterator:
+        """Like `imap`, with the results in the order in which they arrive.
+
+        Args:
+            func: what to call.
+            iterable: the items.
+            chunksize: items a task.
+        """
+        return self._imap(func, iterable, chunksize, ordered=False)
+
+    def _imap(
+        self,
+        func: Callable[[Any], Any],
+        iterable: Iterable[Any],
+        chunksize: int | None,
+        ordered: bool,
+    ) -> IMapIterator:
+        self._check(func)
+        cut.check_chunksize(chunksize)
+        size = 1 if chunksize is None else chunksize
+        pieces = cut.pieces(iterable, size)
+        result = IMapIterator(self, size, ordered)
+        try:
+            function = bring.function(self._line, result, func, often=True)
+        except Exception as error:
+            result._fail(error)
+            return result
+        line = self._line
+
+        def post(index: int, piece: Any) -> None:
+            bring.bring(line, function, Ticket(result, index, index * size, MAP, piece))
+
+        result._feed = Feed(result, iterable, pieces, post, ahead(self._processes, size))
+        result._feed()
+        line.ring_bell()
+        return result
+
+    # The end.
+
+    def close(self) -> None:
+        """Take no more calls; the workers leave when those made are done."""
+        util.debug("closing pool")
+        if self._state == RUN:
+            self._state = CLOSE
+            self._line.shut(CLOSE)
+
+    def terminate(self) -> None:
+        """End the workers at once; calls under way fail with `TaskCancelled`."""
+        util.debug("terminating pool")
+        self._state = TERMINATE
+        finalizer = getattr(self, "_finalizer", None)
+        if finalizer is not None:
+            finalizer()
+
+    def join(self) -> None:
+        """Wait for the workers to leave; call `close` or `terminate` before.
+
+        Raises:
+            ValueError: neither has been called.
+        """
+        util.debug("joining pool")
+        if self._state == RUN:
+            raise ValueError("Pool is still running; call close() or terminate() before join()")
+        if self._state not in (CLOSE, TERMINATE):
+            raise ValueError("In unknown state")
+        for job in list(self._line.jobs.values()):
+            job._rush()
+        self._keeper.join()
+        for worker in list(self._pool):
+            worker.join()
+        self._line.release()
+
+    def __enter__(self) -> Pool:
+        self._check_running()
+        return self
+
+    # Inside.
+
+    def _repopulate_pool(self) -> None:
+        self._line.ring_bell()
+
+    def _check_running(self) -> None:
+        if self._state != RUN:
+            raise ValueError(
+                "Pool not running: it has been closed or terminated (leaving its `with` block "
+                "does that); make another one"
+            )
+
+    def _check(self, func: object, callback: object = None, error_callback: object = None) -> None:
+        self._check_running()
+        if self._line.broken is not None:
+            raise self._line.broken()
+        for name, value in (
+            ("func", func),
+            ("callback", callback),
+            ("error_callback", error_callback),
+        ):
+            if not callable(value) and (value is not None or name == "func"):
+                raise TypeError(
+                    f"{name} must be something that can be called, not {type(value).__name__} "
+                    f"({value!r:.60})"
+                )
+
+
+def _worker_count(processes: int | None) -> int:
+    if processes is None:
+        from allcores.cpus import cpu_count
+
+        return cpu_count()
+    if not isinstance(processes, int):
+        try:
+            processes = processes.__index__()
+        except AttributeError:
+            raise TypeError(
+                "processes must be a whole number or None for one a core, "
+                f"not {type(processes).__name__} ({processes!r:.60})"
+            ) from None
+    if processes < 1:
+        raise ValueError(
+            f"Number of processes must be at least 1, not {processes}; None means one a core"
+        )
+    return processes
+
+
+def _our_context(context: Any) -> Any:
+    """Return the context to start workers with: ours, when given the standard library's own."""
+    from allcores import context as ours
+
+    if context is None:
+        return ours.default_context.get_context()
+    if isinstance(context, _std_context.BaseContext) and not isinstance(context, ours.BaseContext):
+        return ours.default_context.get_context(context.get_start_method())
+    return context
+
+
+def _maker(cls: type[Pool], ctx: Any) -> Callable[..., Any]:
+    def make(**kwargs: Any) -> Any:
+        return cls.Process(ctx, **kwargs)
+
+    return make
+
+
+def _end(line: Line, crew: Crew, keeper: Keeper) -> None:
+    line.shut(TERMINATE)
+    # The keeper first, or it would replace the workers that are ended here.
+    keeper.join()
+    crew.end()
+    line.cancel(
+        lambda: TaskCancelled(
+            "the pool was terminated before this call had ended; leaving its `with` block "
+            "terminates it: get() the results inside, or close() and join() it there"
+        )
+    )
+    line.release()

@@ -1,0 +1,137 @@
+"""The workers of a pool, from the pool's side: start, bury, replace, end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from multiprocessing import util
+from multiprocessing.connection import wait
+from typing import Any
+
+from allcores import _core
+from allcores.task import death, work
+from allcores.task.line import Line
+from allcores.task.records import Link
+
+# So many workers in a row that end before they are ready, and the pool gives up.
+_FALSE_STARTS = 4
+# Seconds from a polite end to the impolite one.
+_GRACE_S = 1.0
+
+
+class Crew:
+    """The workers of a pool.
+
+    Args:
+        line: the pool's rings.
+        make: makes a process object from ``target`` and ``args``.
+        size: how many there shall be.
+        initializer: called in each as it starts, if there is one.
+        initargs: its arguments.
+        maxtasks: tasks after which one is replaced; None for never.
+    """
+
+    def __init__(
+        self,
+        line: Line,
+        make: Callable[..., Any],
+        size: int,
+        initializer: Callable[..., object] | None,
+        initargs: Iterable[Any],
+        maxtasks: int | None,
+    ) -> None:
+        self.line = line
+        self.workers: list[Any] = []
+        self.size = size
+        self._make = make
+        self._start_args = (initializer, initargs, maxtasks)
+        self._leases: dict[int, death.Lease] = {}  # by id() of the process object
+        self._false_starts = 0
+        self._oom = death.OomCounter()
+
+    def fill(self) -> None:
+        """Start workers until there are enough."""
+        while len(self.workers) < self.size:
+            self._start()
+
+    def _start(self) -> None:
+        lease = death.Lease()
+        link = Link(
+            self.line.tasks.handle(),
+            self.line.results.handle(),
+            lease.block.handle(),
+            _core.owner(),
+        )
+        worker = self._make(target=work.main, args=(link, *self._start_args))
+        worker.name = worker.name.replace("Process", "PoolWorker")
+        # The standard library ends daemons with the program, should all else fail.
+        worker.daemon = True
+        worker.start()
+        self._leases[id(worker)] = lease
+        self.workers.append(worker)
+        util.debug("added worker")
+
+    def sentinels(self) -> list[int]:
+        """Return what becomes ready, for `connection.wait`, when a worker ends."""
+        return [worker.sentinel for worker in self.workers]
+
+    def bury(self) -> bool:
+        """Take the dead out, and fail the tasks they held; return whether there were any."""
+        ended = set(wait(self.sentinels(), 0))
+        dead = [worker for worker in self.workers if worker.sentinel in ended]
+        if not dead:
+            return False
+        memory = {id(worker): death.reap(worker) for worker in dead}
+        # Results of the dead that did arrive come before verdicts.
+        _core.recover()
+        self.line.empty()
+        oom: bool | None = False
+        if any(worker.exitcode == -9 for worker in dead):
+            oom = self._oom.struck()
+        for worker in dead:
+            self.workers.remove(worker)
+            lease = self._leases.pop(id(worker))
+            util.debug(f"cleaning up worker {worker.pid}")
+            if lease.ready:
+                self._false_starts = 0
+            else:
+                self._false_start(worker)
+            ticket = self.line.take_back(lease.tag) if lease.tag else None
+            if ticket is not None:
+                error = death.error_for(ticket, lease.item, worker, memory[id(worker)], oom)
+                ticket.job._set(ticket.part, (False, error))
+        self.line.poke()
+        return True
+
+    def _false_start(self, worker: Any) -> None:
+        self._false_starts += 1
+        if self._false_starts < _FALSE_STARTS or self.line.broken is not None:
+            return
+        code = worker.exitcode
+
+        def make() -> BaseException:
+            from allcores.errors import InitializerFailed
+
+            return InitializerFailed(
+                f"{_FALSE_STARTS} workers in a row ended before they were ready, the last one "
+                f"with exit code {code}; the pool does nothing any more. What they printed to "
+                "stderr says why; an initializer that ends its process does this, too"
+            )
+
+        self.line.give_up(make)
+
+    def end(self) -> None:
+        """End all workers, whatever they are doing."""
+        for worker in self.workers:
+            if worker.exitcode is None:
+                worker.terminate()
+        until = time.monotonic() + _GRACE_S
+        for worker in self.workers:
+            worker.join(max(0.0, until - time.monotonic()))
+        for worker in self.workers:
+            if worker.exitcode is None:
+                util.debug(f"killing worker {worker.pid}")
+                worker.kill()
+                worker.join()
+        self._leases.clear()
+        _core.recover()

@@ -1,0 +1,197 @@
+"""What can be said of a worker that died: which task it held, and what killed it."""
+
+from __future__ import annotations
+
+import os
+import reprlib
+import signal
+from pathlib import Path
+from typing import Any
+
+from allcores import _core
+from allcores.task.records import (
+    CALL,
+    ITEM,
+    LEASE_BYTES,
+    LEASE_WORDS,
+    MAP,
+    STAGE,
+    TAG,
+    Ticket,
+)
+
+
+class Lease:
+    """What a worker is doing, in memory that outlives it."""
+
+    def __init__(self) -> None:
+        self.block = _core.Block(LEASE_BYTES)
+        words = memoryview(self.block).cast("B").cast("Q")
+        self._words = words[:LEASE_WORDS]
+
+    @property
+    def tag(self) -> int:
+        """The task it holds; 0 for none."""
+        return int(self._words[TAG])
+
+    @property
+    def ready(self) -> bool:
+        """Whether it came so far as to take tasks."""
+        return bool(self._words[STAGE])
+
+    @property
+    def item(self) -> int:
+        """Which item of the task it works on."""
+        return int(self._words[ITEM])
+
+
+def reap(process: Any) -> int | None:
+    """Collect a dead child, and return its largest resident memory in bytes, if it can be had.
+
+    Args:
+        process: a process object whose sentinel says that it ended.
+    """
+    popen: Any = getattr(process, "_popen", None)
+    memory: int | None = None
+    if getattr(popen, "method", None) in ("fork", "spawn") and popen.returncode is None:
+        try:
+            # The sentinel is a pipe, closed by the kernel just before the process can be
+            # collected: this waits for no more than that.
+            _, status, usage = os.wait4(popen.pid, 0)
+            popen.returncode = os.waitstatus_to_exitcode(status)
+            memory = usage.ru_maxrss * 1024
+        except (OSError, AttributeError):
+            pass  # somebody else collected it
+    process.join(1)
+    return memory
+
+
+class OomCounter:
+    """How often the kernel's out-of-memory killer struck in this process's control group."""
+
+    def __init__(self) -> None:
+        self._file = self._find()
+        self._seen = self._read()
+
+    def struck(self) -> bool | None:
+        """Return whether it struck since the last question; None when that can't be told."""
+        before, self._seen = self._seen, self._read()
+        if before is None or self._seen is None:
+            return None
+        return self._seen > before
+
+    @staticmethod
+    def _find() -> Path | None:
+        try:
+            for line in Path("/proc/self/cgroup").read_text().splitlines():
+                number, controllers, path = line.split(":", 2)
+                if number == "0" and not controllers:
+                    for base in (f"/sys/fs/cgroup{path}", "/sys/fs/cgroup"):
+                        file = Path(base) / "memory.events"
+                        if file.is_file():
+                            return file
+                elif "memory" in controllers.split(","):
+                    for base in (f"/sys/fs/cgroup/memory{path}", "/sys/fs/cgroup/memory"):
+                        file = Path(base) / "memory.oom_control"
+                        if file.is_file():
+                            return file
+        except (OSError, ValueError):
+            pass
+        return None
+
+    def _read(self) -> int | None:
+        if self._file is None:
+            return None
+        try:
+            for line in self._file.read_text().splitlines():
+                name, _, number = line.partition(" ")
+                if name == "oom_kill":
+                    return int(number)
+        except (OSError, ValueError):
+            pass
+        return None
+
+
+_repr = reprlib.Repr()
+_repr.maxstring = _repr.maxother = 100
+_repr.maxlist = _repr.maxtuple = _repr.maxdict = _repr.maxset = 6
+
+
+def shorten(obj: object) -> str:
+    """Return a repr of at most some hundred characters, whatever the object does."""
+    try:
+        return _repr.repr(obj)[:300]
+    except Exception as error:
+        return f"<{type(obj).__name__}, whose repr() raises {type(error).__name__}>"
+
+
+def describe(ticket: Ticket, item: int) -> tuple[int, str]:
+    """Return the index, in its call's input, of what was being worked on, and its arguments.
+
+    Args:
+        ticket: the task.
+        item: position within it.
+    """
+    if ticket.kind == CALL:
+        args, kwargs = ticket.payload
+        shown = [shorten(arg) for arg in args]
+        shown += [f"{name}={shorten(arg)}" for name, arg in kwargs.items()]
+        return ticket.first, f"({', '.join(shown)})"
+    try:
+        value = ticket.payload[item]
+    except (IndexError, KeyError):
+        return ticket.first, shorten(ticket.payload)
+    if ticket.kind == MAP:
+        return ticket.first + item, f"({shorten(value)})"
+    return ticket.first + item, shorten(tuple(value))
+
+
+def error_for(
+    ticket: Ticket, item: int, process: Any, memory: int | None, oom: bool | None
+) -> Exception:
+    """Return the error for a task whose worker died.
+
+    Args:
+        ticket: the task.
+        item: position within it that was being worked on.
+        process: the dead worker.
+        memory: its largest resident memory in bytes, if known.
+        oom: whether the out-of-memory killer struck lately, if known.
+    """
+    from allcores.errors import WorkerDied
+
+    index, args_repr = describe(ticket, item)
+    code = process.exitcode
+    name = None
+    if code is not None and code < 0:
+        try:
+            name = signal.Signals(-code).name
+        except ValueError:
+            name = f"signal {-code}"
+    killed = code == -signal.SIGKILL
+    if not killed:
+        oom = False
+    if name is None:
+        how = f"ended with exit code {code}: something called os._exit"
+    elif oom:
+        how = "was killed by the kernel because memory ran out: use fewer workers or smaller tasks"
+    elif killed:
+        how = "was killed by SIGKILL: somebody sent it"
+        if oom is None:
+            how += ", or memory ran out"
+    elif name in ("SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGABRT"):
+        how = f"crashed with {name}: a bug in native code that the task called"
+    else:
+        how = f"was ended by {name}"
+    used = "" if memory is None else f"; it had used up to {memory / 2**20:.0f} MiB"
+    return WorkerDied(
+        f"worker process {process.pid} died while it ran task {index} with {args_repr}: "
+        f"it {how}{used}. Only this task failed; the worker is replaced",
+        task_index=index,
+        args_repr=args_repr,
+        pid=process.pid,
+        exitcode=code,
+        signal=name,
+        max_rss=memory,
+        oom_killed=oom,
+    )

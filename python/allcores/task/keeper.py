@@ -1,0 +1,116 @@
+"""The pool's one thread: replaces workers, and delivers results while no caller waits for any.
+
+It sleeps, without waking up in between, as long as there is nothing to do for it: on the workers'
+sentinels and on a bell. It knows the rings and the workers, not the pool, so that a forgotten pool
+can be collected.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from multiprocessing.connection import wait
+
+from allcores.task.crew import Crew
+from allcores.task.line import CLOSE, RUN, SLICE_S, TERMINATE, Line
+
+# Should a bell be missed: how long until somebody looks, while something is under way.
+_LOOK_S = 1.0
+# How long after a caller has left the keeper takes over, and how many slices it looks whether
+# callers still drain before it trusts them to ring. (Guesses.)
+_NEXT_CALL_S = 0.005
+_PATIENCE = 4
+
+
+class Keeper:
+    """The thread.
+
+    Args:
+        line: the rings.
+        crew: the workers.
+    """
+
+    def __init__(self, line: Line, crew: Crew) -> None:
+        self.thread = threading.Thread(
+            target=_keep, args=(line, crew), name="allcores-pool", daemon=True
+        )
+        self.thread.start()
+
+    def join(self) -> None:
+        """Wait for its end; a call from the thread itself returns at once."""
+        if threading.current_thread() is not self.thread:
+            self.thread.join()
+
+
+def _keep(line: Line, crew: Crew) -> None:
+    told = False
+    patience = 0
+    while line.state != TERMINATE:
+        try:
+            if crew.bury() or len(crew.workers) < crew.size:
+                _replace(line, crew, told)
+            if line.state == CLOSE and not line.jobs:
+                if not told:
+                    told = True
+                    for _ in crew.workers:
+                        line.post_stop()
+                if not crew.workers:
+                    return
+            patience = _work_or_wait(line, crew, patience)
+        except Exception:
+            if line.state == TERMINATE:
+                return  # it was pulled away under this thread
+            threading.excepthook(
+                threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread()))
+            )
+            wait(crew.sentinels(), _LOOK_S)
+
+
+def _replace(line: Line, crew: Crew, told: bool) -> None:
+    if told or line.state == TERMINATE or line.broken is not None:
+        return
+    if line.state == RUN or line.jobs:
+        crew.fill()
+
+
+def _work_or_wait(line: Line, crew: Crew, patience: int) -> int:
+    """Deliver results, or sleep; return how many more times to look before a long sleep."""
+    if line.jobs and not line.waiting:
+        if time.monotonic() - line.left_at < _NEXT_CALL_S:
+            # A caller that has just taken a result is likely to come for the next one, and
+            # does better without a second thread.
+            _sleep(line, crew, _NEXT_CALL_S)
+            return _PATIENCE
+        if line.draining.acquire(False):
+            try:
+                if line.collect(SLICE_S):
+                    while not line.waiting and line.collect(0):
+                        pass
+            finally:
+                line.draining.release()
+            if line.waiting:
+                line.pass_on()
+        else:
+            _sleep(line, crew, _NEXT_CALL_S)
+        return _PATIENCE
+    if line.jobs and patience:
+        _sleep(line, crew, SLICE_S)
+        return patience - 1
+    line.parked = True
+    try:
+        # Look again: what was changed before `parked` was seen rang no bell.
+        if line.state == TERMINATE or (line.jobs and not line.waiting):
+            return _PATIENCE
+        if line.state == CLOSE and not line.jobs and not crew.workers:
+            return _PATIENCE
+        _sleep(line, crew, _LOOK_S if line.jobs else None)
+    finally:
+        line.parked = False
+    return _PATIENCE if line.waiting == [] else 0
+
+
+def _sleep(line: Line, crew: Crew, timeout: float | None) -> None:
+    if line.bell in wait([*crew.sentinels(), line.bell], timeout):
+        os.eventfd_read(line.bell)
