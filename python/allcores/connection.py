@@ -69,6 +69,8 @@ def Pipe(duplex: bool = True) -> tuple[Connection, Connection]:
     """
     if duplex:
         one, other = socket.socketpair()
+        one.setblocking(True)  # whatever socket.setdefaulttimeout() says
+        other.setblocking(True)
         return Connection(one.detach()), Connection(other.detach())
     reader, writer = os.pipe()
     return Connection(reader, writable=False), Connection(writer, readable=False)

@@ -46,21 +46,24 @@ def _once(obj: Any) -> Any:
 
 # The reducers that were registered with the standard library, as the first, plain pass has them.
 _reducers: dict[Any, Any] = {}
-_reducers_seen = -1
+_reducers_seen = (-1, -1)
 
 
 def _plain_reducers() -> dict[Any, Any]:
     global _reducers, _reducers_seen
     registered: dict[Any, Any] = ForkingPickler._extra_reducers  # type: ignore[attr-defined]
-    if len(registered) != _reducers_seen:
-        _reducers = {
+    # Types are registered, but hardly ever taken out or given another reducer.
+    seen = (len(registered), len(copyreg.dispatch_table))
+    if seen != _reducers_seen:
+        _reducers = dict(copyreg.dispatch_table)
+        _reducers |= {
             kind: reduce
             if reduce.__module__ in ("multiprocessing.reduction", "multiprocessing.managers")
             and reduce.__name__ != "_reduce_socket"
             else _once
             for kind, reduce in list(registered.items())
         }
-        _reducers_seen = len(registered)
+        _reducers_seen = seen
     return _reducers
 
 
@@ -79,7 +82,7 @@ def dumps(obj: Any, what: str = "the object") -> bytes:
     try:
         stream = io.BytesIO()
         pickler = pickle.Pickler(stream, 5)
-        pickler.dispatch_table = {**copyreg.dispatch_table, **_plain_reducers()}
+        pickler.dispatch_table = _plain_reducers()
         pickler.dump(obj)
         data = stream.getvalue()
         if b"__main__" not in data:

@@ -58,6 +58,8 @@ class ForkServer:
         from allcores.launch.spawn import start
 
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(True)  # whatever socket.setdefaulttimeout() says
+        theirs.setblocking(True)
         reader, writer = os.pipe()
         try:
             arena = _core.arena_fd()

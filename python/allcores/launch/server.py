@@ -37,9 +37,9 @@ def main(requests: int, setup: int, arena: int, session: int) -> None:
         arena: the one descriptor of the arena.
         session: the arena's id.
     """
-    # Ctrl-C is for the program; the server ends with it. SIGINT is blocked until here.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    # Ctrl-C is for the program, and the server ends with it: SIGINT, blocked when this process
+    # was started, stays so. Were it ignored, a child would lose one that comes before the child
+    # can deal with it; so it finds it waiting (see process.py).
     for fd in (requests, arena):
         os.set_inheritable(fd, False)
     _core.attach(arena, session)
@@ -153,11 +153,8 @@ class _Server:
     ) -> NoReturn:
         code = 1
         try:
-            # Blocked until the child can deal with it (see process.py).
-            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            signal.signal(signal.SIGINT, signal.default_int_handler)
             self._requests.close()
             for fd in (*own, status, *self._children.values()):
                 os.close(fd)
