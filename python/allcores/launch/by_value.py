@@ -28,6 +28,7 @@ import sys
 import typing
 import weakref
 from collections import ChainMap
+from multiprocessing.context import get_spawning_popen
 from multiprocessing.reduction import ForkingPickler
 from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any
@@ -150,6 +151,8 @@ class Message:
                     reason = f"it needs {lost[0]!r}: {self.entries[lost[0]].reason}"
                     self.entries[name] = entry._replace(kind=MISSING, blob=None, reason=reason)
                     changed = True
+        if get_spawning_popen() is not None:
+            return  # it is for a fresh interpreter
         for name in list(self._errors):
             entry = self.entries[name]
             if entry.serial and names.had_at_a_fork((entry.origin, entry.serial)):
