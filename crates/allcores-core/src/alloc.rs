@@ -211,18 +211,37 @@ pub fn room(offset: Offset) -> Result<usize> {
 pub fn reserve(kind: Kind, bytes: usize, zeroed: bool) -> Result<Offset> {
     let me = slot::me()?;
     let arena = arena()?;
-    match class_for(bytes) {
+    // Not of its kind before it is clean: should we die before, what an earlier user left
+    // in the place must not be taken for what a block of that kind owns.
+    let first = if zeroed { Kind::Raw } else { kind };
+    let offset = match class_for(bytes) {
         Some(class) => {
-            let offset = reserve_small(arena, me, kind, class)?;
+            let offset = reserve_small(arena, me, first, class)?;
             if zeroed {
                 let start = arena.bytes(offset, SIZES[class])?;
                 // SAFETY: the block was just reserved by us, nobody else may touch it.
                 unsafe { start.write_bytes(0, bytes.next_multiple_of(64).min(SIZES[class])) };
             }
-            Ok(offset)
+            offset
         }
-        None => reserve_large(arena, me, kind, bytes, zeroed),
+        None => reserve_large(arena, me, first, bytes, zeroed)?,
+    };
+    if zeroed {
+        turn_into(offset, kind)?;
     }
+    Ok(offset)
+}
+
+/// Makes a block that this process has reserved one of `kind`: from here on its content
+/// says what it owns.
+///
+/// # Errors
+/// When `offset` is no block.
+pub fn turn_into(offset: Offset, kind: Kind) -> Result<()> {
+    let meta = meta(offset)?;
+    let word = meta.word.load(Relaxed) & !(63 << KIND_SHIFT);
+    meta.word.store(word | (kind as u64) << KIND_SHIFT, Release);
+    Ok(())
 }
 
 /// Ends the making of a block: it is in use now, with `refs` references to it.
@@ -284,11 +303,19 @@ pub fn settle(offset: Offset, seen: u64) -> Result<bool> {
 /// # Errors
 /// When `offset` is no block.
 pub fn retire(offset: Offset) -> Result<bool> {
-    let me = slot::me()?;
+    retire_for(offset, slot::me()?)
+}
+
+/// Like [`retire`], in the name of the process that takes apart what this block is a part
+/// of, so that both are swept together.
+///
+/// # Errors
+/// When `offset` is no block.
+pub fn retire_for(offset: Offset, owner: Owner) -> Result<bool> {
     let meta = meta(offset)?;
     let word = meta.word.load(Acquire);
     let retired =
-        word & !3 & !((OWNER_MASK as u64) << OWNER_SHIFT) | (me as u64) << OWNER_SHIFT | RETIRED;
+        word & !3 & !((OWNER_MASK as u64) << OWNER_SHIFT) | (owner as u64) << OWNER_SHIFT | RETIRED;
     Ok(state(word) == LIVE
         && meta
             .word
@@ -314,10 +341,13 @@ pub fn release(offset: Offset) -> Result<()> {
     meta.refs.store(0, Relaxed);
     meta.word.store(free_word(next), Release);
     // A crash between here and there makes the hints wrong by one, which costs
-    // nothing: they are set right when the chunk is next looked through.
-    let free = chunk.free.fetch_add(1, Relaxed) + 1;
+    // nothing: they are set right when the chunk is next looked through. One that
+    // another is just setting right may be below zero for a moment.
+    let free = chunk.free.fetch_add(1, Relaxed).wrapping_add(1);
     let header = arena.header();
-    let all_free = header.class_free[class].fetch_add(1, Relaxed) + 1;
+    let all_free = header.class_free[class]
+        .fetch_add(1, Relaxed)
+        .wrapping_add(1);
     // The block used last is the one in the processor's cache: take it first next time.
     LOOK[class].store(
         (index as u64) << 32 | (inside / SIZES[class]) as u64,
