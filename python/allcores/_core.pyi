@@ -9,9 +9,9 @@ Waiting never holds the GIL. Signal handlers run at least every 50 ms meanwhile;
 they raise ends the wait. Times are seconds; `None` waits for ever, negative not at all.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar, final
+from typing import Any, Self, SupportsIndex, TypeVar, final, overload
 
 from typing_extensions import Buffer
 
@@ -676,3 +676,97 @@ class Barrier:
         Raises:
             allcores.errors.StaleHandle: It is gone.
         """
+
+class List:
+    """The base of the shared list: what has to happen in the arena.
+
+    Each operation happens as a whole, also when its process is killed in it. Objects other
+    than numbers, texts, bytes, None, True and False are pickled, before and after the list
+    is entered; no Python code runs inside.
+
+    Args:
+        iterable: What is in it first.
+        handle: Open the list that these numbers name, instead of making one.
+
+    Raises:
+        MemoryError: There is no memory left.
+        allcores.errors.StaleHandle: The list of `handle` is gone, or another program's.
+    """
+
+    def __new__(
+        cls, iterable: Iterable[Any] | None = None, /, *, handle: Handle | None = None
+    ) -> Self: ...
+    @classmethod
+    def from_handle(cls, session: int, offset: int, generation: int) -> Self:
+        """Open a list by its three numbers.
+
+        Raises:
+            allcores.errors.StaleHandle: It is gone, or another program's.
+        """
+
+    def handle(self) -> Handle:
+        """Return session, offset and generation."""
+
+    @property
+    def offset(self) -> int:
+        """Place of the list in the arena."""
+
+    @property
+    def version(self) -> int:
+        """The number of changes so far."""
+
+    def __len__(self) -> int: ...
+    @overload
+    def __getitem__(self, index: SupportsIndex, /) -> Any: ...
+    @overload
+    def __getitem__(self, index: slice, /) -> list[Any]: ...
+    @overload
+    def __setitem__(self, index: SupportsIndex, value: Any, /) -> None: ...
+    @overload
+    def __setitem__(self, index: slice, value: Iterable[Any], /) -> None: ...
+    def __delitem__(self, index: SupportsIndex | slice, /) -> None: ...
+    def __iter__(self) -> Iterator[Any]:
+        """Iterate by the index: each item is the one that is there when it is asked for."""
+
+    def append(self, value: Any, /) -> None:
+        """Add an item at the end."""
+
+    def extend(self, iterable: Iterable[Any], expected: int | None = None, /) -> bool:
+        """Add items at the end, all at once.
+
+        Args:
+            iterable: The items.
+            expected: Change nothing when the list's version is another one by now.
+
+        Returns:
+            Whether they were added.
+        """
+
+    def insert(self, index: SupportsIndex, value: Any, /) -> None:
+        """Add an item before the one at `index`; out of range is an end."""
+
+    def pop(self, index: SupportsIndex = -1, /) -> Any:
+        """Remove an item and return it.
+
+        Raises:
+            IndexError: There is none at `index`.
+        """
+
+    def clear(self) -> None:
+        """Remove all items."""
+
+    def reverse(self) -> None:
+        """Turn the order round."""
+
+    def snapshot(self) -> tuple[list[Any], int]:
+        """Return the items, and the version of the list that they are."""
+
+    def reorder(self, order: Sequence[int], expected: int) -> bool:
+        """Bring what is at `order[i]` to `i`, if the version is still the expected one.
+
+        Raises:
+            ValueError: `order` doesn't name each index once.
+        """
+
+    def delete_if(self, index: int, expected: int) -> bool:
+        """Remove an item, if the version is still the expected one."""

@@ -298,6 +298,23 @@ impl Arena {
         Ok(offset as Offset)
     }
 
+    /// The `n` words at `offset`, checked like [`Arena::at`].
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when they cannot be there.
+    pub fn words(&self, offset: Offset, n: usize) -> Result<&'static [AtomicU64]> {
+        let bytes = n
+            .checked_mul(8)
+            .ok_or(Error::Corrupt { what: "a length" })?;
+        let start = self.bytes(offset, bytes)?.cast::<AtomicU64>();
+        if !start.is_aligned() {
+            return Err(Error::Corrupt { what: "an offset" });
+        }
+        // SAFETY: inside the mapping, which is never removed; aligned; any bytes are valid
+        // atomics, and shared access is what they are made for.
+        Ok(unsafe { std::slice::from_raw_parts(start, n) })
+    }
+
     /// Address of `len` bytes at `offset`, checked for bounds.
     ///
     /// # Errors

@@ -184,6 +184,16 @@ impl Handle {
         })
     }
 
+    /// The block at `offset`, which the caller knows to be held by somebody meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Stale`] when it is not.
+    pub fn hold(offset: Offset) -> Result<Handle> {
+        let word = alloc::meta(offset)?.word.load(SeqCst);
+        let kind = alloc::kind(word).ok_or(Error::Corrupt { what: "a block" })?;
+        Handle::open(arena()?.session(), offset, alloc::generation(word), kind)
+    }
+
     /// Where the block is.
     pub fn offset(&self) -> Offset {
         self.offset

@@ -9,6 +9,7 @@
 //! - [`lock`]: a mutex whose dead owner is noticed
 //! - [`alloc`]: blocks, each with a word outside of it that says whose it is
 //! - [`refs`], [`handle`]: who still holds a block
+//! - [`item`]: what a container holds
 //! - [`pieces`]: more words for an object that has an entry for each of its users
 //! - the objects: [`mutex`] (Lock, RLock), [`semaphore`], [`event`], [`condition`], [`barrier`], [`ring`], [`list`]
 //! - [`object`]: the kinds of blocks, and what each needs when it goes or its user dies
@@ -25,6 +26,8 @@ pub mod condition;
 pub mod error;
 pub mod event;
 pub mod handle;
+pub mod item;
+pub mod list;
 pub mod lock;
 pub mod mutex;
 pub mod object;

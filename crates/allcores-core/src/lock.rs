@@ -187,6 +187,22 @@ impl<'a> Guard<'a> {
     }
 }
 
+impl<'a> Guard<'a> {
+    /// For a lock that the caller has just taken; it looks at DIED itself.
+    pub fn taken(word: &'a AtomicU32) -> Guard<'a> {
+        Guard(word)
+    }
+
+    /// Takes the lock and leaves it to the caller to look at DIED.
+    ///
+    /// # Errors
+    /// When this process cannot take part in the arena.
+    pub fn wait(word: &'a AtomicU32) -> Result<Guard<'a>> {
+        lock(word, &Deadline::NEVER, &mut wait::no_pulse)?;
+        Ok(Guard(word))
+    }
+}
+
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
         // It is ours, so letting go cannot fail.

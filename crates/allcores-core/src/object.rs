@@ -12,7 +12,7 @@ use crate::alloc;
 use crate::arena::Offset;
 use crate::error::{Error, Result};
 use crate::slot::{Owner, Slot};
-use crate::{barrier, condition, mutex, pieces, refs, ring, semaphore};
+use crate::{barrier, condition, item, list, mutex, pieces, refs, ring, semaphore};
 
 /// What a block is. The numbers are part of the layout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +80,7 @@ pub fn destroy(offset: Offset) -> Result<()> {
     Ok(())
 }
 
-/// Takes apart a block that this process has reserved, and gives it back.
+/// Takes apart a block that this process has reserved or retired, and gives it back.
 ///
 /// # Errors
 /// When shared memory makes no sense.
@@ -108,6 +108,8 @@ fn tear_down(kind: Kind, offset: Offset, unfinished: bool) -> Result<()> {
         Kind::Semaphore if !unfinished => semaphore::tear_down(offset),
         Kind::Condition if !unfinished => condition::tear_down(offset),
         Kind::Barrier if !unfinished => barrier::tear_down(offset),
+        Kind::List if !unfinished => list::tear_down(offset),
+        Kind::Item => item::tear_down(offset),
         _ => Ok(()),
     }
 }
@@ -130,6 +132,7 @@ fn bereave(kind: Kind, offset: Offset, dead: Owner) -> Result<()> {
         Kind::Semaphore => semaphore::bereave(offset, dead),
         Kind::Condition => condition::bereave(offset, dead),
         Kind::Barrier => barrier::bereave(offset, dead),
+        Kind::List => list::bereave(offset, dead),
         _ => Ok(()),
     }
 }
@@ -150,15 +153,27 @@ fn inherit(kind: Kind, offset: Offset, seen: u64) -> Result<()> {
 /// # Errors
 /// When shared memory makes no sense.
 pub fn sweep(dead: Owner, slot: &Slot) -> Result<()> {
-    // Locks and the like first, so that nobody waits for the rest of this.
+    // Locks and the like first, so that nobody waits for the rest of this. It also has to
+    // come before anything is freed: containers are repaired here, and look at blocks
+    // that the dead had reserved.
+    let mut wholes = Vec::new();
     alloc::for_each(|offset, meta| {
         let word = meta.word.load(Acquire);
-        match alloc::kind(word) {
-            Some(kind) if alloc::state(word) == alloc::LIVE => bereave(kind, offset, dead),
+        match (alloc::kind(word), alloc::state(word)) {
+            (Some(kind), alloc::LIVE) => bereave(kind, offset, dead),
+            (Some(Kind::List), alloc::RETIRED) if alloc::owner(word) == dead => {
+                wholes.push(offset);
+                Ok(())
+            }
             _ => Ok(()),
         }
     })?;
     refs::give_up(slot)?;
+    // Wholes before their parts: a part that is freed first may be somebody else's by the
+    // time that the whole looks at it.
+    for offset in wholes {
+        finish(offset)?;
+    }
     alloc::for_each(|offset, meta| {
         let word = meta.word.load(Acquire);
         let Some(kind) = alloc::kind(word) else {

@@ -189,6 +189,8 @@ thread_local! {
     /// Blocks whose last entry this thread dropped and that it takes apart as soon as it
     /// has let go of LOCK: taking one apart may drop further entries.
     static QUEUE: std::cell::RefCell<Vec<Offset>> = const { std::cell::RefCell::new(Vec::new()) };
+    /// Whether this thread is at it.
+    static BUSY: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
 }
 
 /// Takes apart what [`drop_entry`] left without a reference. Without [`LOCK`].
@@ -196,10 +198,26 @@ thread_local! {
 /// # Errors
 /// When shared memory makes no sense.
 pub fn destroy_queued() -> Result<()> {
-    while let Some(offset) = QUEUE.with_borrow_mut(Vec::pop) {
-        object::destroy(offset)?;
+    // Taking one apart may drop the last entry of the next, and so on down a long chain:
+    // one after the other here, not one inside the other.
+    if BUSY.replace(true) {
+        return Ok(());
     }
-    Ok(())
+    let mut result = Ok(());
+    while let Some(offset) = QUEUE.with_borrow_mut(Vec::pop) {
+        result = result.and(object::destroy(offset));
+    }
+    BUSY.set(false);
+    result
+}
+
+/// The block that the entry at `entry` holds.
+///
+/// # Errors
+/// When shared memory makes no sense.
+pub fn target(entry: Offset) -> Result<Option<Offset>> {
+    let word = arena()?.at::<AtomicU64>(entry)?.load(SeqCst);
+    Ok((word & STATE_MASK == HELD).then_some(word & OFFSET_MASK))
 }
 
 /// Finishes or undoes the change that a dead process was at.

@@ -5,6 +5,7 @@ mod block;
 mod condition;
 mod convert;
 mod event;
+mod list;
 mod lock;
 mod module;
 mod ring;
@@ -27,5 +28,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<event::Event>()?;
     module.add_class::<condition::Condition>()?;
     module.add_class::<barrier::Barrier>()?;
+    module.add_class::<list::List>()?;
     Ok(())
 }

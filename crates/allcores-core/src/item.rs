@@ -1,0 +1,326 @@
+//! What a container holds: a word for each item, and a block beside it when that is not enough.
+//!
+//! ```text
+//! low bits   the rest
+//! 00         offset of an Item block (64-aligned); 0 is no item
+//! 01         an integer of 62 bits
+//! 10         a double whose exponent is not extreme, rotated so that two bits are free
+//! 11 000     one of the constants, or 0.0
+//! 11 001     text of up to 7 bytes: length 3, bytes 56
+//! 11 010     bytes, up to 7, likewise
+//! ```
+//!
+//! The rotated doubles are Ruby's flonums. An Item block is made by one process, linked
+//! into one container, and never changes after that:
+//!
+//! ```text
+//! form 32 | number of entries 32 | length 64 | entries (see refs.rs) | bytes
+//! ```
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
+
+use crate::alloc;
+use crate::arena::{Offset, Shared, arena};
+use crate::error::{Error, Result};
+use crate::handle::Handle;
+use crate::object::{self, Kind};
+use crate::refs;
+
+/// An item, or where it is.
+pub type Word = u64;
+
+const TAG: u64 = 3;
+const INT: u64 = 1;
+const FLOAT: u64 = 2;
+const SHORT: u64 = 3;
+const SHORT_TEXT: u64 = SHORT | 1 << 2;
+const SHORT_BYTES: u64 = SHORT | 2 << 2;
+const SHORT_MASK: u64 = 31;
+/// The double 0.0, which is extreme by its exponent and common by its use.
+const ZERO: Word = 4 << 8 | SHORT;
+/// Bytes that fit into a word.
+const SHORT_MAX: usize = 7;
+
+/// Values that are nothing but themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Constant {
+    /// `None`
+    Nothing = 0,
+    /// `True`
+    True = 1,
+    /// `False`
+    False = 2,
+    /// `...`
+    Ellipsis = 3,
+}
+
+/// What is in an item; a copy, which nobody changes any more.
+#[derive(Debug)]
+pub enum Found {
+    /// An integer.
+    Int(i64),
+    /// A double.
+    Float(f64),
+    /// A constant.
+    Constant(Constant),
+    /// UTF-8.
+    Text(Data),
+    /// Bytes.
+    Bytes(Data),
+    /// A pickle, and the objects that it refers to, held until it is read.
+    Pickle(Data, Vec<Handle>),
+}
+
+/// Some bytes, few or many.
+#[derive(Debug)]
+pub enum Data {
+    /// So many of these.
+    Few(usize, [u8; SHORT_MAX]),
+    /// All of these.
+    Many(Vec<u8>),
+}
+
+impl Data {
+    /// The bytes.
+    pub fn as_slice(&self) -> &[u8] {
+        match self {
+            Data::Few(len, bytes) => &bytes[..(*len).min(SHORT_MAX)],
+            Data::Many(bytes) => bytes,
+        }
+    }
+}
+
+#[repr(C)]
+struct Head {
+    form: AtomicU32,
+    entries: AtomicU32,
+    len: AtomicU64,
+}
+// SAFETY: atomics only.
+unsafe impl Shared for Head {}
+
+const HEAD: usize = size_of::<Head>();
+
+const FORM_FLOAT: u32 = 1;
+const FORM_TEXT: u32 = 2;
+const FORM_BYTES: u32 = 3;
+const FORM_PICKLE: u32 = 4;
+
+/// The block that a word names; 0 when it names none.
+pub fn block(word: Word) -> Offset {
+    if word & TAG == 0 { word } else { 0 }
+}
+
+/// An item that is in no container yet. It goes when it is dropped.
+#[derive(Debug)]
+pub struct Fresh(Word);
+
+impl Fresh {
+    /// An integer, unless it needs more than 62 bits.
+    pub fn int(value: i64) -> Option<Fresh> {
+        ((value << 2) >> 2 == value).then_some(Fresh((value as u64) << 2 | INT))
+    }
+
+    /// A constant.
+    pub fn constant(value: Constant) -> Fresh {
+        Fresh((value as u64) << 8 | SHORT)
+    }
+
+    /// A double.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`]
+    pub fn float(value: f64) -> Result<Fresh> {
+        let bits = value.to_bits();
+        if bits == 0 {
+            return Ok(Fresh(ZERO));
+        }
+        // The three bits below the sign are 011 or 100 for all but extreme numbers; the
+        // lowest of them says which.
+        if matches!(bits >> 60 & 7, 3 | 4) {
+            return Ok(Fresh(bits.rotate_left(3) & !TAG | FLOAT));
+        }
+        made(FORM_FLOAT, &bits.to_le_bytes(), &[])
+    }
+
+    /// Text.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`]
+    pub fn text(text: &str) -> Result<Fresh> {
+        short(SHORT_TEXT, text.as_bytes()).map_or_else(|| made(FORM_TEXT, text.as_bytes(), &[]), Ok)
+    }
+
+    /// Bytes.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`]
+    pub fn bytes(bytes: &[u8]) -> Result<Fresh> {
+        short(SHORT_BYTES, bytes).map_or_else(|| made(FORM_BYTES, bytes, &[]), Ok)
+    }
+
+    /// A pickle that refers to the blocks at `refs`, which this process holds.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`], or [`Error::Stale`] when one of them is gone.
+    pub fn pickle(bytes: &[u8], refs: &[Offset]) -> Result<Fresh> {
+        made(FORM_PICKLE, bytes, refs)
+    }
+
+    /// The word to link.
+    pub fn word(&self) -> Word {
+        self.0
+    }
+
+    /// Leaves the item to the container that has linked it.
+    pub fn linked(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Fresh {
+    fn drop(&mut self) {
+        if block(self.0) != 0 {
+            // Fails only when shared memory makes no sense.
+            let _ = object::discard(block(self.0));
+        }
+    }
+}
+
+fn short(tag: u64, bytes: &[u8]) -> Option<Fresh> {
+    if bytes.len() > SHORT_MAX {
+        return None;
+    }
+    let mut word = [0; 8];
+    word[1..=bytes.len()].copy_from_slice(bytes);
+    Some(Fresh(
+        u64::from_le_bytes(word) | (bytes.len() as u64) << 5 | tag,
+    ))
+}
+
+/// Makes a block; it stays RESERVED until it is linked.
+fn made(form: u32, bytes: &[u8], refs: &[Offset]) -> Result<Fresh> {
+    let entries = 8 * refs.len();
+    // Not an Item before its head says what it owns: if we die before, what the place
+    // held earlier must not be taken for entries.
+    let offset = alloc::reserve(Kind::Raw, HEAD + entries + bytes.len(), false)?;
+    let fresh = Fresh(offset);
+    let arena = arena()?;
+    let head: &Head = arena.at(offset)?;
+    for i in 0..refs.len() {
+        entry(offset, i)?.store(0, Release);
+    }
+    head.form.store(form, Release);
+    head.entries.store(refs.len() as u32, Release);
+    head.len.store(bytes.len() as u64, Release);
+    alloc::turn_into(offset, Kind::Item)?;
+    for (i, &object) in refs.iter().enumerate() {
+        refs::take_for(entry_at(offset, i), object)?;
+    }
+    let start = arena.bytes(offset + (HEAD + entries) as u64, bytes.len())?;
+    // SAFETY: inside the block, which is ours alone until it is linked.
+    unsafe { start.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+    Ok(fresh)
+}
+
+fn entry_at(offset: Offset, i: usize) -> Offset {
+    offset + (HEAD + 8 * i) as u64
+}
+
+fn entry(offset: Offset, i: usize) -> Result<&'static AtomicU64> {
+    arena()?.at(entry_at(offset, i))
+}
+
+/// Form, number of entries and length of an Item block, checked.
+fn head(offset: Offset) -> Result<(u32, usize, usize)> {
+    let head: &Head = arena()?.at(offset)?;
+    let entries = head.entries.load(Acquire) as usize;
+    let len = head.len.load(Acquire) as usize;
+    let room = alloc::room(offset)?;
+    if entries > room / 8 || len > room || HEAD + 8 * entries + len > room {
+        return Err(Error::Corrupt { what: "an item" });
+    }
+    Ok((head.form.load(Acquire), entries, len))
+}
+
+/// Copies an item out. The caller sees to it that nobody removes it meanwhile.
+///
+/// # Errors
+/// [`Error::Corrupt`] when the word or its block makes no sense.
+pub fn read(word: Word) -> Result<Found> {
+    let corrupt = Err(Error::Corrupt { what: "an item" });
+    match word & TAG {
+        0 => read_block(word),
+        INT => Ok(Found::Int((word as i64) >> 2)),
+        FLOAT => {
+            let low = 2 - (word >> 63);
+            Ok(Found::Float(f64::from_bits(
+                (word & !TAG | low).rotate_right(3),
+            )))
+        }
+        _ => {
+            let [_, few @ ..] = word.to_le_bytes();
+            let data = Data::Few((word >> 5 & 7) as usize, few);
+            match word & SHORT_MASK {
+                SHORT_TEXT => Ok(Found::Text(data)),
+                SHORT_BYTES => Ok(Found::Bytes(data)),
+                SHORT if word == ZERO => Ok(Found::Float(0.0)),
+                SHORT => Ok(Found::Constant(match word >> 8 {
+                    0 => Constant::Nothing,
+                    1 => Constant::True,
+                    2 => Constant::False,
+                    3 => Constant::Ellipsis,
+                    _ => return corrupt,
+                })),
+                _ => corrupt,
+            }
+        }
+    }
+}
+
+fn read_block(offset: Offset) -> Result<Found> {
+    let word = alloc::meta(offset)?.word.load(Acquire);
+    if alloc::kind(word) != Some(Kind::Item) || alloc::state(word) != alloc::LIVE {
+        return Err(Error::Corrupt { what: "an item" });
+    }
+    let (form, entries, len) = head(offset)?;
+    let mut bytes = Vec::with_capacity(len);
+    let start = arena()?.bytes(offset + (HEAD + 8 * entries) as u64, len)?;
+    // SAFETY: the range is inside the block, which is not written to after it was linked;
+    // the vector has the room, and all of it is initialised by this.
+    unsafe {
+        std::ptr::copy_nonoverlapping(start, bytes.as_mut_ptr(), len);
+        bytes.set_len(len);
+    }
+    Ok(match form {
+        FORM_FLOAT => match bytes.try_into() {
+            Ok(bits) => Found::Float(f64::from_bits(u64::from_le_bytes(bits))),
+            Err(_) => return Err(Error::Corrupt { what: "an item" }),
+        },
+        FORM_TEXT => Found::Text(Data::Many(bytes)),
+        FORM_BYTES => Found::Bytes(Data::Many(bytes)),
+        FORM_PICKLE => {
+            let mut held = Vec::with_capacity(entries);
+            for i in 0..entries {
+                if let Some(object) = refs::target(entry_at(offset, i))? {
+                    held.push(Handle::hold(object)?);
+                }
+            }
+            Found::Pickle(Data::Many(bytes), held)
+        }
+        _ => return Err(Error::Corrupt { what: "an item" }),
+    })
+}
+
+/// Lets go of what an item refers to. Repeatable.
+///
+/// # Errors
+/// When shared memory makes no sense.
+pub fn tear_down(offset: Offset) -> Result<()> {
+    let (_, entries, _) = head(offset)?;
+    for i in 0..entries {
+        refs::drop_for(entry_at(offset, i))?;
+    }
+    Ok(())
+}
