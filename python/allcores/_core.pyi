@@ -58,6 +58,15 @@ def is_alive(owner: int) -> bool:
 def recover() -> int:
     """Give back what dead processes held, and return how many there were."""
 
+def watch(pid: int) -> bool:
+    """Have what a child of this process holds given back the moment it dies.
+
+    A thread without Python does that. It pauses for forks.
+
+    Returns:
+        False where the system has no pidfds; waiters then find out a little later.
+    """
+
 def leave() -> None:
     """Give back all that this process holds, as its death would.
 

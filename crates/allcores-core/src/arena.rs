@@ -26,6 +26,7 @@ use crate::alloc::CLASSES;
 use crate::error::{Error, Result};
 use crate::os;
 use crate::slot::{SLOT_BYTES, SLOTS};
+use crate::spin::Spin;
 
 /// A place in the arena: bytes from its start. Zero is nowhere.
 pub type Offset = u64;
@@ -137,7 +138,7 @@ pub fn existing() -> Option<&'static Arena> {
 }
 
 /// Keeps two threads from making an arena each.
-static CREATING: crate::wait::Spin = crate::wait::Spin::new();
+static CREATING: Spin<()> = Spin::new(());
 
 fn create() -> Result<&'static Arena> {
     let _only_one = CREATING.lock();

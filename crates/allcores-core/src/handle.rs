@@ -1,7 +1,6 @@
 //! What a process makes of references: one entry for each block that it holds, however
 //! many handles share it, and the same for the children that it forks.
 
-use std::cell::UnsafeCell;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::*};
 use std::time::{Duration, Instant};
@@ -13,6 +12,8 @@ use crate::object::Kind;
 use crate::os;
 use crate::refs::{self, ENTRIES, LOCK};
 use crate::slot::{self, Owner};
+use crate::spin::Spin;
+use crate::supervise;
 
 /// This process's part: which blocks it holds, how often, and in which entry.
 #[derive(Default)]
@@ -29,7 +30,7 @@ struct Local {
     entry: (u32, u32),
 }
 
-/// What only a thread that holds [`LOCK`] touches.
+/// This process's part, guarded by [`LOCK`] and this lock, taken in that order.
 struct Own {
     table: Option<Table>,
     /// The child that a fork under way is going to have, and the pieces of its table.
@@ -38,25 +39,11 @@ struct Own {
     unborn: Vec<(Owner, Instant)>,
 }
 
-struct Guarded(UnsafeCell<Own>);
-// SAFETY: `Guarded::get` asks for LOCK to be held, so one thread at a time is inside.
-unsafe impl Sync for Guarded {}
-
-static OWN: Guarded = Guarded(UnsafeCell::new(Own {
+static OWN: Spin<Own> = Spin::new(Own {
     table: None,
     prepared: None,
     unborn: Vec::new(),
-}));
-
-impl Guarded {
-    /// # Safety
-    /// The caller holds LOCK as long as it uses the result, and calls this once in that time.
-    #[allow(clippy::mut_from_ref)]
-    unsafe fn get(&self) -> &mut Own {
-        // SAFETY: by LOCK nobody else has a reference.
-        unsafe { &mut *self.0.get() }
-    }
-}
+});
 
 /// Runs `work` with this process's table, one thread at a time, and then takes apart what
 /// it left without a reference.
@@ -65,9 +52,7 @@ fn with_table<R>(work: impl FnOnce(&mut Table) -> Result<R>) -> Result<R> {
     slot::me()?;
     let result = {
         let _one_at_a_time = LOCK.lock();
-        // SAFETY: LOCK is held in this scope, and `work` does not come back here.
-        let own = unsafe { OWN.get() };
-        work(own.table.get_or_insert_with(Table::default))
+        work(OWN.lock().table.get_or_insert_with(Table::default))
     };
     refs::destroy_queued()?;
     result
@@ -274,17 +259,14 @@ pub fn watch_forks() {
 
 /// Forgets the table of this process, which has given up all that is in it.
 pub fn forget() {
-    let _one_at_a_time = LOCK.lock();
-    // SAFETY: LOCK is held in this scope.
-    unsafe { OWN.get() }.table = None;
+    OWN.lock().table = None;
 }
 
 extern "C" fn before_fork() {
+    supervise::before_fork();
     let child = slot::fork_prepare();
-    LOCK.lock_raw();
-    // SAFETY: LOCK is held until after the fork, and the other two handlers are called
-    // after this one has returned.
-    let own = unsafe { OWN.get() };
+    std::mem::forget(LOCK.lock());
+    let mut own = OWN.lock();
     own.prepared = child.map(|child| {
         let pieces = own.table.as_ref().map(|table| copy_table(table, child));
         (child, pieces.and_then(Result::ok).unwrap_or_default())
@@ -311,8 +293,7 @@ fn copy_table(table: &Table, child: Owner) -> Result<Vec<Offset>> {
 }
 
 extern "C" fn after_fork_parent() {
-    // SAFETY: LOCK is held since before the fork.
-    let own = unsafe { OWN.get() };
+    let mut own = OWN.lock();
     if let Some((child, _)) = own.prepared.take() {
         own.unborn.push((child, Instant::now()));
     }
@@ -322,16 +303,19 @@ extern "C" fn after_fork_parent() {
         .first()
         .is_some_and(|(_, when)| when.elapsed() > STILLBORN);
     let stillborn = late.then(|| own.unborn.remove(0).0);
-    LOCK.unlock_raw();
+    drop(own);
+    // SAFETY: `before_fork` forgot the guard, in this thread.
+    drop(unsafe { LOCK.relock() });
     slot::forked_parent();
+    supervise::after_fork_parent();
     if let Some(child) = stillborn {
         slot::fork_abandon(child);
     }
 }
 
 extern "C" fn after_fork_child() {
-    // SAFETY: LOCK is held since before the fork, and this is the only thread.
-    let own = unsafe { OWN.get() };
+    supervise::after_fork_child();
+    let mut own = OWN.lock();
     own.unborn.clear();
     let prepared = own.prepared.take();
     let holds = own
@@ -345,5 +329,7 @@ extern "C" fn after_fork_child() {
         }
         _ => own.table = None,
     }
-    LOCK.unlock_raw();
+    drop(own);
+    // SAFETY: `before_fork` forgot the guard, in the thread that this one is a copy of.
+    drop(unsafe { LOCK.relock() });
 }

@@ -3,6 +3,7 @@
 //! From the bottom up; a module uses only what stands above it in this list:
 //!
 //! - [`os`]: system calls
+//! - [`spin`]: a lock among the threads of a process, for data that is not shared
 //! - [`arena`]: one anonymous shared memory for a program and all its processes
 //! - [`slot`]: who takes part, and who is dead
 //! - [`wait`]: spinning, then sleeping on a word, never without an end
@@ -12,6 +13,7 @@
 //! - [`item`]: what a container holds
 //! - [`pieces`]: more words for an object that has an entry for each of its users
 //! - the objects: [`mutex`] (Lock, RLock), [`semaphore`], [`event`], [`condition`], [`barrier`], [`ring`], [`list`]
+//! - [`supervise`]: learns at once of a child's death
 //! - [`object`]: the kinds of blocks, and what each needs when it goes or its user dies
 //!
 //! Rules that hold everywhere: shared memory holds offsets and atomics, never
@@ -37,6 +39,8 @@ pub mod refs;
 pub mod ring;
 pub mod semaphore;
 pub mod slot;
+pub mod spin;
+pub mod supervise;
 pub mod wait;
 
 pub use error::{Error, Result};

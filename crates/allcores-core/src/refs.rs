@@ -30,7 +30,7 @@ use crate::arena::{Offset, arena};
 use crate::error::{Error, Result};
 use crate::object;
 use crate::slot::{self, Owner, Slot};
-use crate::wait::Spin;
+use crate::spin::Spin;
 
 const HELD: u64 = 1;
 const TAKING: u64 = 2;
@@ -47,7 +47,7 @@ pub const ENTRIES: usize = 511;
 /// One thread of a process at a time changes entries, because its slot has room for one
 /// change under way. Held across fork as well. Who takes it has joined the arena: joining
 /// takes the lock of slots, and who holds that may take this one.
-pub static LOCK: Spin = Spin::new();
+pub static LOCK: Spin<()> = Spin::new(());
 
 /// How many entries refer to a block.
 pub fn count(meta: &Meta) -> u32 {

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
 use crate::arena::{Arena, Offset, SLOTS_AT, Shared, arena};
 use crate::error::{Error, Result};
 use crate::os;
-use crate::wait::Spin;
+use crate::spin::Spin;
 
 /// How many processes can take part at a time.
 pub const SLOTS: usize = 4096;
@@ -68,7 +68,7 @@ static ME: AtomicU32 = AtomicU32::new(0);
 static LOST: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
 /// One thread of a process at a time claims or recovers: the kernel's byte locks do not
 /// tell threads of one process apart.
-static CLAIMING: Spin = Spin::new();
+static CLAIMING: Spin<()> = Spin::new(());
 
 fn pack(index: usize, generation: u32) -> Owner {
     (generation & GENERATION_MASK) << SLOT_BITS | index as u32
@@ -338,7 +338,7 @@ pub fn leave() -> Result<()> {
 /// [`forked_parent`] or [`forked_child`] lets go of.
 pub fn fork_prepare() -> Option<Owner> {
     let me = ME.load(SeqCst);
-    CLAIMING.lock_raw();
+    std::mem::forget(CLAIMING.lock());
     if me == 0 {
         return None;
     }
@@ -347,7 +347,8 @@ pub fn fork_prepare() -> Option<Owner> {
 
 /// In the parent, after fork, successful or not.
 pub fn forked_parent() {
-    CLAIMING.unlock_raw();
+    // SAFETY: `fork_prepare` forgot the guard, in this thread.
+    drop(unsafe { CLAIMING.relock() });
 }
 
 /// In the child: it is nobody now, or who the parent prepared it to be. Async-signal-safe.
@@ -356,7 +357,8 @@ pub fn forked_parent() {
 /// (`holds`) and could not adopt holds none of them, and must not touch them.
 pub fn forked_child(prepared: Option<Owner>, holds: bool) -> bool {
     ME.store(0, SeqCst);
-    CLAIMING.unlock_raw();
+    // SAFETY: `fork_prepare` forgot the guard, in the thread that this one is a copy of.
+    drop(unsafe { CLAIMING.relock() });
     let adopted = prepared.is_some_and(|owner| adopt(owner).unwrap_or(false));
     if adopted {
         ME.store(prepared.unwrap_or(0), SeqCst);

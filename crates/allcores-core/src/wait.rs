@@ -10,7 +10,7 @@
 //! with a killed process costs a slice, not a hang.
 
 use std::hint::spin_loop;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::*};
+use std::sync::atomic::{AtomicU32, Ordering::*};
 use std::time::{Duration, Instant};
 
 use crate::error::Result;
@@ -112,6 +112,7 @@ pub fn sleep(word: &AtomicU32, expected: u32, deadline: &Deadline, pulse: Pulse)
     let Some(slice) = deadline.slice() else {
         return Ok(false);
     };
+    crate::supervise::resume();
     let start = Instant::now();
     os::futex_wait(word, expected, slice);
     // A signal cuts a sleep short just like a wake-up does. Asking Python costs its
@@ -121,54 +122,4 @@ pub fn sleep(word: &AtomicU32, expected: u32, deadline: &Deadline, pulse: Pulse)
         pulse()?;
     }
     Ok(true)
-}
-
-/// A lock among the threads of one process, for a few instructions at a time. Unlike
-/// the standard one it can be held across fork.
-pub struct Spin(AtomicBool);
-
-/// Unlocks a [`Spin`] at the end of its scope.
-pub struct SpinGuard<'a>(&'a Spin);
-
-impl Spin {
-    /// An open one.
-    pub const fn new() -> Spin {
-        Spin(AtomicBool::new(false))
-    }
-
-    /// Locks until the guard goes.
-    pub fn lock(&self) -> SpinGuard<'_> {
-        self.lock_raw();
-        SpinGuard(self)
-    }
-
-    /// Locks; [`Spin::unlock_raw`] opens it.
-    pub fn lock_raw(&self) {
-        let mut tries = 0u32;
-        while self.0.swap(true, Acquire) {
-            tries += 1;
-            if tries.is_multiple_of(64) {
-                std::thread::yield_now();
-            } else {
-                spin_loop();
-            }
-        }
-    }
-
-    /// Opens it.
-    pub fn unlock_raw(&self) {
-        self.0.store(false, Release);
-    }
-}
-
-impl Default for Spin {
-    fn default() -> Spin {
-        Spin::new()
-    }
-}
-
-impl Drop for SpinGuard<'_> {
-    fn drop(&mut self) {
-        self.0.unlock_raw();
-    }
 }

@@ -1,6 +1,6 @@
 //! Functions of the module: the arena itself.
 
-use allcores_core::{alloc, arena, handle, slot};
+use allcores_core::{alloc, arena, handle, slot, supervise};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -16,6 +16,7 @@ pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(is_alive, module)?)?;
     module.add_function(wrap_pyfunction!(recover, module)?)?;
     module.add_function(wrap_pyfunction!(leave, module)?)?;
+    module.add_function(wrap_pyfunction!(watch, module)?)?;
     module.add_function(wrap_pyfunction!(pin, module)?)?;
     module.add_function(wrap_pyfunction!(stats, module)?)?;
     Ok(())
@@ -61,6 +62,11 @@ fn recover(py: Python<'_>) -> PyResult<usize> {
 #[pyfunction]
 fn leave(py: Python<'_>) -> PyResult<()> {
     py.detach(slot::leave).map_err(|e| raise(py, e))
+}
+
+#[pyfunction]
+fn watch(py: Python<'_>, pid: u32) -> bool {
+    py.detach(|| supervise::watch(pid))
 }
 
 #[pyfunction]

@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, c_int, c_void};
 use std::io::Error as IoError;
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::ptr;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
@@ -296,4 +297,71 @@ pub fn address_space_limit() -> Option<u64> {
 pub fn close(fd: c_int) {
     // SAFETY: a plain integer; the caller gives it up.
     unsafe { libc::close(fd) };
+}
+
+/// Takes over a descriptor that a system call has just made.
+fn own(fd: i64, call: &'static str) -> Result<OwnedFd> {
+    if fd < 0 {
+        return Err(last(call));
+    }
+    // SAFETY: it was just made, and nobody else knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as c_int) })
+}
+
+/// A descriptor that becomes readable when the process `pid`, a child of ours, has ended.
+pub fn pidfd(pid: u32) -> Result<OwnedFd> {
+    // SAFETY: plain integers. Closed on exec by default.
+    own(
+        unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) },
+        "pidfd_open",
+    )
+}
+
+/// Two descriptors of one event: for [`ring`], and to poll.
+pub fn event() -> Result<(OwnedFd, OwnedFd)> {
+    // SAFETY: plain integers.
+    let bell = own(
+        unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) } as i64,
+        "eventfd",
+    )?;
+    let ear = bell.try_clone().map_err(|_| last("dup"))?;
+    Ok((bell, ear))
+}
+
+/// Makes an event readable.
+pub fn ring(bell: c_int) {
+    // SAFETY: eight readable bytes.
+    unsafe { libc::write(bell, (&1u64 as *const u64).cast(), 8) };
+}
+
+/// Sleeps until one of `fds` is readable; says for each whether it is.
+pub fn poll_readable(fds: &[c_int]) -> Result<Vec<bool>> {
+    let mut polled: Vec<libc::pollfd> = fds
+        .iter()
+        .map(|&fd| libc::pollfd {
+            fd,
+            events: libc::POLLIN,
+            revents: 0,
+        })
+        .collect();
+    loop {
+        // SAFETY: the array lives for the call and has this length.
+        let ready = unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, -1) };
+        if ready >= 0 {
+            return Ok(polled.iter().map(|p| p.revents != 0).collect());
+        }
+        if IoError::last_os_error().raw_os_error() != Some(libc::EINTR) {
+            return Err(last("poll"));
+        }
+    }
+}
+
+/// Leaves the signals of this process to its other threads.
+pub fn block_signals() {
+    // SAFETY: all-zero is a valid set, which the first call fills and the second reads.
+    unsafe {
+        let mut all: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &all, ptr::null_mut());
+    }
 }

@@ -1,0 +1,73 @@
+//! The supervisor: a death is noticed without anybody asking.
+
+#![allow(missing_docs)]
+
+mod common;
+
+use allcores_core::handle::Handle;
+use allcores_core::object::Kind;
+use allcores_core::{alloc, slot, supervise};
+use common::{Pipe, alone, child};
+
+/// Names of the threads of this process.
+fn supervisors() -> usize {
+    std::fs::read_dir("/proc/self/task")
+        .unwrap()
+        .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok())
+        .filter(|name| name.starts_with("allcores-superv"))
+        .count()
+}
+
+/// What a killed child held comes back although nobody waits for anything.
+#[test]
+fn a_death_is_noticed_at_once() {
+    let _alone = alone();
+    slot::me().unwrap();
+    let before = alloc::stats().unwrap().live_blocks;
+    for _ in 0..20 {
+        let ready = Pipe::new();
+        let c = child(|| {
+            let held: Vec<_> = (0..10)
+                .map(|_| Handle::publish(alloc::reserve(Kind::Raw, 5000, false).unwrap()).unwrap())
+                .collect();
+            ready.tell();
+            loop {
+                std::hint::black_box(&held);
+                std::thread::park();
+            }
+        });
+        assert!(supervise::watch(c.0 as u32));
+        ready.hear();
+        assert!(alloc::stats().unwrap().live_blocks >= before + 10);
+        c.kill();
+        while alloc::stats().unwrap().live_blocks != before {
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// The thread is gone while this process forks, and when there is no child left.
+#[test]
+fn the_thread_makes_room_for_forks() {
+    let _alone = alone();
+    slot::me().unwrap();
+    let go = Pipe::new();
+    let first = child(|| {
+        go.hear();
+        true
+    });
+    assert!(supervise::watch(first.0 as u32));
+    let second = child(|| supervisors() == 0);
+    assert_eq!(supervisors(), 0);
+    supervise::resume();
+    // A thread gives itself its name.
+    while supervisors() != 1 {
+        std::thread::yield_now();
+    }
+    assert_eq!(second.wait(), 0);
+    go.tell();
+    assert_eq!(first.wait(), 0);
+    while supervisors() != 0 {
+        std::thread::yield_now();
+    }
+}
