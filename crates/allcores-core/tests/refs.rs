@@ -127,6 +127,7 @@ fn the_dead_hold_nothing() {
 #[test]
 fn leaving_gives_back() {
     let _alone = alone();
+    slot::recover_all().unwrap();
     let handle = make();
     let numbers = handle.numbers().unwrap();
     let c = child(|| {
