@@ -1,13 +1,21 @@
-"""Managers: ``multiprocessing.managers``.
+"""Managers: the names of ``multiprocessing.managers``.
 
-The module is the standard library's own object under this name, so that its state is one.
+`BaseManager`, `SyncManager` and `SharedMemoryManager` are those of
+``allcores.shared.manager``; the rest is the standard library's.
 """
 
 import multiprocessing.managers as _std
-import sys
-from typing import TYPE_CHECKING
+from multiprocessing.managers import BaseProxy, Token
+from typing import Any as _Any
 
-if TYPE_CHECKING:
-    from multiprocessing.managers import *  # noqa: F403
+from allcores.shared.manager import BaseManager, SharedMemoryManager, SyncManager
 
-sys.modules[__name__] = _std
+__all__ = ["BaseManager", "BaseProxy", "SharedMemoryManager", "SyncManager", "Token"]
+
+
+def __getattr__(name: str) -> _Any:
+    return getattr(_std, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *dir(_std)})

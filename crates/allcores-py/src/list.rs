@@ -76,9 +76,8 @@ impl List {
     fn pickle(&self, obj: &Any<'_>) -> PyResult<Fresh> {
         static PACK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let py = obj.py();
-        let pack = PACK.import(py, "allcores.pickling", "pack")?;
-        let (bytes, refs): (Bound<'_, PyBytes>, Vec<u64>) =
-            pack.call1((obj, "the list item"))?.extract()?;
+        let pack = PACK.import(py, "allcores.shared.list", "_pack")?;
+        let (bytes, refs): (Bound<'_, PyBytes>, Vec<u64>) = pack.call1((obj,))?.extract()?;
         // An item that refers to its own list would keep it for ever; who reads the item
         // holds the list anyway.
         let own = self.core.handle().offset();

@@ -1,0 +1,144 @@
+"""Manager: lists without a server, the rest by the standard one."""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.managers
+import os
+
+import allcores as mp
+import pytest
+from allcores import managers
+from allcores.shared.list import List
+
+METHODS = ["fork", "spawn", "forkserver"]
+
+
+def square(index, out):
+    out[index] = index**2
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_squares_of_the_readme(method, capsys):
+    ctx = mp.get_context(method)
+    with ctx.Manager() as manager:
+        out = manager.list(range(10))
+        with ctx.Pool(processes=2) as pool:
+            pool.starmap_async(square, [(i, out) for i in range(10)]).get(timeout=30)
+        print(out)
+    assert capsys.readouterr().out == "[0, 1, 4, 9, 16, 25, 36, 49, 64, 81]\n"
+
+
+def test_lists_alone_need_no_server():
+    before = mp.active_children()
+    with mp.Manager() as manager:
+        shared = manager.list([1])
+        shared.append(2)
+        assert isinstance(shared, List)
+        assert manager._number_of_objects() == 0
+        assert mp.active_children() == before
+    assert shared == [1, 2]
+    manager.join()
+
+
+def write(mapping, shared):
+    mapping["child"] = os.getpid()
+    shared.append(mapping)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_everything_else_has_a_server(method):
+    ctx = mp.get_context(method)
+    with ctx.Manager() as manager:
+        mapping, shared = manager.dict(a=1), manager.list()
+        child = ctx.Process(target=write, args=(mapping, shared))
+        child.start()
+        child.join()
+        assert child.exitcode == 0
+        assert mapping["child"] == child.pid
+        assert manager._process.is_alive()
+        assert manager.address
+        namespace, value, queue = manager.Namespace(), manager.Value("i", 3), manager.Queue()
+        namespace.x = value.value
+        queue.put(namespace.x)
+        assert queue.get() == 3
+        lock, event = manager.Lock(), manager.Event()
+        with lock:
+            event.set()
+        assert event.is_set()
+        assert list(manager.Array("i", [1, 2])) == [1, 2]
+
+
+def test_lists_and_proxies_hold_each_other():
+    with mp.Manager() as manager:
+        pets = manager.dict(ferrets=2)
+        shared = manager.list([pets, [manager.dict(x=1)]])
+        del pets
+        assert shared[0]["ferrets"] == 2
+        assert shared[1][0]["x"] == 1
+        mapping = manager.dict(inner=manager.list([1]))
+        mapping["inner"].append(2)
+        assert mapping["inner"][:] == [1, 2]
+
+
+def test_the_standard_library_knows_it():
+    with mp.Manager() as manager:
+        assert isinstance(manager, multiprocessing.managers.SyncManager)
+        assert isinstance(manager, multiprocessing.managers.BaseManager)
+        assert isinstance(manager, managers.BaseManager)
+    assert issubclass(managers.SharedMemoryManager, multiprocessing.managers.SharedMemoryManager)
+    for name in ("RemoteError", "Server", "DictProxy", "Namespace", "dispatch", "State"):
+        assert getattr(managers, name) is getattr(multiprocessing.managers, name)
+
+
+def test_states():
+    manager = managers.SyncManager()
+    with pytest.raises(mp.ProcessError, match="start"):
+        manager.list()
+    manager.start()
+    with pytest.raises(mp.ProcessError, match="Already started"):
+        manager.start()
+    manager.shutdown()
+    with pytest.raises(mp.ProcessError, match="shut down"):
+        manager.list()
+    with pytest.raises(AssertionError):
+        manager.dict()
+    with pytest.raises(mp.ProcessError, match="shut down"), manager:
+        pass
+    with pytest.raises(TypeError, match="callable"):
+        managers.SyncManager().start(initializer=3)
+
+
+class Counter:
+    def __init__(self):
+        self.count = 0
+
+    def increment(self):
+        self.count += 1
+        return self.count
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_registered_types_and_addresses(method):
+    class Custom(managers.BaseManager):
+        pass
+
+    class Client(managers.BaseManager):
+        pass
+
+    Custom.register("Counter", Counter)
+    counter = Counter()
+    Client.register("Counter")
+    with Custom(("127.0.0.1", 0), authkey=b"key", ctx=mp.get_context(method)) as manager:
+        counter = manager.Counter()
+        assert counter.increment() == 1
+        client = Client(manager.address, authkey=b"key")
+        client.connect()
+        assert client.Counter().increment() == 1
+
+
+def test_shared_memory_manager():
+    with managers.SharedMemoryManager() as manager:
+        memory = manager.SharedMemory(size=8)
+        memory.buf[0] = 7
+        assert manager.ShareableList([1, "two"])[1] == "two"
