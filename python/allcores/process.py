@@ -57,14 +57,14 @@ class _Launched(BaseProcess):
         def run() -> None:
             # Ctrl-C reaches every process of the terminal. The parent reports it, once;
             # a child leaves with exit code 1 and without a traceback.
-            from allcores import pickling
-
             try:
                 _unblock_interrupt()
                 body()
             except KeyboardInterrupt:
                 sys.exit(1)
             except NameError as error:
+                from allcores import pickling
+
                 pickling.explain(error)
                 raise
 

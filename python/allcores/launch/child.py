@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing.resource_tracker as _tracker
 import os
 import sys
 from typing import Any
 
 from allcores import _core
-from allcores.launch import forkserver, payload
+from allcores.launch import inherited, payload
 
 
 def main(
@@ -28,7 +27,7 @@ def main(
             os.set_inheritable(fd, False)
     _core.attach(arena, session)
     if server is not None:
-        forkserver.adopt(server)
+        inherited.adopt(server)
     sys.exit(run(data, tracker))
 
 
@@ -36,7 +35,9 @@ def run(data: int, tracker: int | None) -> int:
     """Read the process object from `data`, run it, and return the exit code."""
     if tracker is not None:
         # Named resources are registered with the parent's tracker, which outlives this process.
-        resource_tracker: Any = _tracker._resource_tracker
+        import multiprocessing.resource_tracker as tracking
+
+        resource_tracker: Any = tracking._resource_tracker
         resource_tracker._fd = tracker
     try:
         process_obj = payload.unpack(data)

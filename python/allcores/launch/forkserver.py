@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from allcores import _core
-from allcores.launch import payload
+from allcores.launch import inherited, payload
 from allcores.launch.command import command_line
 
 __all__ = ["Popen", "ensure_running", "get_inherited_fds", "set_forkserver_preload"]
@@ -39,10 +39,7 @@ class ForkServer:
     def __init__(self) -> None:
         self._forkserver_pid: int | None = None  # of a server that this process started
         self._owner = os.getpid()
-        # A number, not a socket object: nothing shall close or complain about it in a child.
-        self._client: int | None = None
         self._preload: tuple[list[str], str] = ([], "ignore")
-        self._inherited: list[int] | None = None
         self._lock = threading.Lock()
 
     def ensure_running(self) -> None:
@@ -51,8 +48,8 @@ class ForkServer:
             self._ensure_running()
 
     def _ensure_running(self) -> int:
-        if self._client is not None and not self._is_dead():
-            return self._client
+        if inherited.server is not None and not self._is_dead():
+            return inherited.server
         self._drop()
         from allcores.launch.prepare import get_preparation_data
         from allcores.launch.spawn import start
@@ -81,10 +78,11 @@ class ForkServer:
             theirs.close()
             os.close(reader)
             os.close(writer)
-        self._client = ours.detach()
+        # A number, not a socket object: nothing shall close or complain about it in a child.
+        inherited.server = ours.detach()
         # After all children have been joined (exit priority 0 and above come first).
         _util.Finalize(self, self._stop, exitpriority=-1000)
-        return self._client
+        return inherited.server
 
     def _is_dead(self) -> bool:
         if self._forkserver_pid is None or self._owner != os.getpid():
@@ -96,9 +94,9 @@ class ForkServer:
         return pid != 0
 
     def _drop(self) -> None:
-        if self._client is not None:
-            os.close(self._client)
-        self._client = None
+        if inherited.server is not None:
+            os.close(inherited.server)
+        inherited.server = None
         self._forkserver_pid = None
 
     def _stop(self) -> None:
@@ -161,19 +159,13 @@ class ForkServer:
                     channel.detach()
                 self._drop()
 
-    def adopt(self, fd: int, inherited: list[int] | None = None) -> None:
-        """Use, in a child, the parent's connection to the server."""
-        self._client = fd
-        self._forkserver_pid = None
-        self._inherited = inherited
-
     def client_fd(self) -> int | None:
         """Return the descriptor of the connection, None when there is none."""
-        return self._client
+        return inherited.server
 
     def get_inherited_fds(self) -> list[int] | None:
         """Return the descriptors this process got from the server; None for other processes."""
-        return self._inherited
+        return inherited.fds
 
     def set_forkserver_preload(
         self, modules_names: Sequence[str], *, on_error: str = "ignore"
@@ -199,7 +191,6 @@ _forkserver = ForkServer()
 ensure_running = _forkserver.ensure_running
 get_inherited_fds = _forkserver.get_inherited_fds
 set_forkserver_preload = _forkserver.set_forkserver_preload
-adopt = _forkserver.adopt
 client_fd = _forkserver.client_fd
 
 
@@ -235,10 +226,10 @@ class InheritedFd:
 
     def detach(self) -> int:
         """Return the child's own descriptor."""
-        inherited = _forkserver.get_inherited_fds()
-        if inherited is None:
+        fds = inherited.fds
+        if fds is None:
             raise RuntimeError("this object belongs to a process started by the fork server")
-        return inherited[self.index]
+        return fds[self.index]
 
 
 class Popen(_std.Popen):

@@ -9,7 +9,6 @@ from the start: keys given before the fork are known on both sides of it.
 from __future__ import annotations
 
 import os
-import random
 import sys
 import weakref
 from collections.abc import Callable
@@ -35,7 +34,7 @@ def token() -> int:
     """Return the token of this process."""
     global _token
     if _token == 0:
-        _token = random.SystemRandom().getrandbits(63) | 1
+        _token = int.from_bytes(os.urandom(8)) >> 1 | 1
     return _token
 
 

@@ -21,7 +21,7 @@ import warnings
 from typing import Any, NoReturn
 
 from allcores import _core
-from allcores.launch import child, forkserver
+from allcores.launch import child, inherited
 from allcores.launch.forkserver import NUMBER
 
 # What every child needs, loaded before the first fork.
@@ -162,7 +162,7 @@ class _Server:
                 os.dup2(fd, number)
                 os.close(fd)
             gc.unfreeze()
-            forkserver.adopt(client, user)
+            inherited.adopt(client, user)
             atexit._clear()
             atexit.register(_util._exit_function)  # type: ignore[attr-defined]
             code = child.run(data, tracker)
