@@ -28,7 +28,6 @@ from multiprocessing.pool import (  # type: ignore[attr-defined]
 )
 from typing import Any
 
-from allcores.errors import TaskCancelled
 from allcores.task import bring, cut
 from allcores.task.crew import Crew
 from allcores.task.feed import Feed, ahead
@@ -481,10 +480,5 @@ def _end(line: Line, crew: Crew, keeper: Keeper) -> None:
     # The keeper first, or it would replace the workers that are ended here.
     keeper.join()
     crew.end()
-    line.cancel(
-        lambda: TaskCancelled(
-            "the pool was terminated before this call had ended; leaving its `with` block "
-            "terminates it: get() the results inside, or close() and join() it there"
-        )
-    )
+    line.cancel()
     line.release()

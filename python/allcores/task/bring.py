@@ -9,7 +9,7 @@ from typing import Any
 from allcores import pickling
 from allcores.errors import NotPicklable
 from allcores.task.function import Function
-from allcores.task.line import Line
+from allcores.task.line import TERMINATE, Line
 from allcores.task.records import CALL, Ticket
 
 # Errors that mean "can't be pickled". Any other one is the object's own, raised by its
@@ -48,7 +48,10 @@ def bring(line: Line, function: Function, ticket: Ticket) -> None:
         data, refs = _pack(function.name, ticket)
         line.post(ticket, function, data, refs)
     except Exception as error:
-        ticket.job._set(ticket.part, (False, error))
+        if line.state == TERMINATE:
+            ticket.job._abort(line.why_over())  # the ring was taken away under this thread
+        else:
+            ticket.job._set(ticket.part, (False, error))
 
 
 def _pack(name: str, ticket: Ticket) -> tuple[bytes, list[int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Iterable
 from multiprocessing import util
@@ -11,10 +12,10 @@ from typing import Any
 from allcores import _core
 from allcores.task import death, work
 from allcores.task.line import Line
-from allcores.task.records import Link
+from allcores.task.records import READY, Link
 
 # So many workers in a row that end before they are ready, and the pool gives up.
-_FALSE_STARTS = 4
+_FALSE_STARTS = 8
 # Seconds from a polite end to the impolite one.
 _GRACE_S = 1.0
 
@@ -86,16 +87,13 @@ class Crew:
         _core.recover()
         self.line.empty()
         oom: bool | None = False
-        if any(worker.exitcode == -9 for worker in dead):
+        if any(worker.exitcode == -signal.SIGKILL for worker in dead):
             oom = self._oom.struck()
         for worker in dead:
             self.workers.remove(worker)
             lease = self._leases.pop(id(worker))
             util.debug(f"cleaning up worker {worker.pid}")
-            if lease.ready:
-                self._false_starts = 0
-            else:
-                self._false_start(worker)
+            self._judge_start(worker, lease.stage)
             ticket = self.line.take_back(lease.tag) if lease.tag else None
             if ticket is not None:
                 error = death.error_for(ticket, lease.item, worker, memory[id(worker)], oom)
@@ -103,7 +101,12 @@ class Crew:
         self.line.poke()
         return True
 
-    def _false_start(self, worker: Any) -> None:
+    def _judge_start(self, worker: Any, stage: int) -> None:
+        if stage == READY:
+            self._false_starts = 0
+            return
+        if stage == 0 and worker.exitcode in (-signal.SIGKILL, -signal.SIGTERM):
+            return  # nothing of the user's had run: somebody meant this one
         self._false_starts += 1
         if self._false_starts < _FALSE_STARTS or self.line.broken is not None:
             return

@@ -35,9 +35,9 @@ class Lease:
         return int(self._words[TAG])
 
     @property
-    def ready(self) -> bool:
-        """Whether it came so far as to take tasks."""
-        return bool(self._words[STAGE])
+    def stage(self) -> int:
+        """How far its start came: 0, INITIALIZING or READY."""
+        return int(self._words[STAGE])
 
     @property
     def item(self) -> int:

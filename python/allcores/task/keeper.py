@@ -59,7 +59,7 @@ def _keep(line: Line, crew: Crew) -> None:
                 if not crew.workers:
                     return
             patience = _work_or_wait(line, crew, patience)
-        except Exception:
+        except BaseException:  # a callback may raise anything; the pool needs its keeper
             if line.state == TERMINATE:
                 return  # it was pulled away under this thread
             threading.excepthook(

@@ -117,7 +117,7 @@ class Line:
 
     def poke(self) -> None:
         """End the wait of the thread that drains, whose job may be complete by other means."""
-        if self.draining.locked():
+        if self.results is not None and self.draining.locked():
             self.results.put(RESULT.pack(0, 0, VALUE))
 
     # In.
@@ -232,17 +232,22 @@ class Line:
             make: makes the error.
         """
         self.broken = make
-        self.cancel(make)
+        self.cancel()
 
-    def cancel(self, make: Callable[[], BaseException]) -> None:
-        """Fail everything under way.
+    def why_over(self) -> BaseException:
+        """Return the error of a call that the pool, broken or terminated, won't do."""
+        if self.broken is not None:
+            return self.broken()
+        return TaskCancelled(
+            "the pool was terminated before this call had ended; leaving its `with` block "
+            "terminates it: get() the results inside, or close() and join() it there"
+        )
 
-        Args:
-            make: makes the error.
-        """
+    def cancel(self) -> None:
+        """Fail everything under way."""
         self._tickets.clear()
         for job in list(self.jobs.values()):
-            job._abort(make())
+            job._abort(self.why_over())
         self.poke()
 
     # Waiting.
@@ -264,6 +269,10 @@ class Line:
         job._waiters.append(baton)
         try:
             while not done():
+                if self.state == TERMINATE or self.broken is not None:
+                    # The call was made just as the pool ended, and came too late for `cancel`.
+                    job._abort(self.why_over())
+                    return True
                 left = 1.0 if end is None else min(1.0, end - time.monotonic())
                 if left <= 0:
                     return False

@@ -32,10 +32,13 @@ NO_START = 3  # the initializer failed; packed by failure.py
 
 # Words of a lease.
 TAG = 0  # the task that the worker holds; set before the task leaves the ring
-STAGE = 1  # 0 until the worker is ready for tasks
+STAGE = 1  # how far its start has come: 0, INITIALIZING, READY
 ITEM = 2  # position, within the task, of the item being worked on
 LEASE_WORDS = 3
 LEASE_BYTES = 8 * LEASE_WORDS
+
+INITIALIZING = 1
+READY = 2
 
 
 class Link(NamedTuple):

@@ -16,10 +16,12 @@ from allcores.task.function import Functions
 from allcores.task.records import (
     CALL,
     FAILURE,
+    INITIALIZING,
     ITEM,
     LEASE_BYTES,
     MAP,
     NO_START,
+    READY,
     RESULT,
     STAGE,
     STOP,
@@ -116,13 +118,14 @@ class _Worker:
     def start(self, initializer: Callable[..., object] | None, initargs: Iterable[Any]) -> bool:
         """Run the initializer; tell the pool, and return False, when it fails."""
         if initializer is not None:
+            self._words[STAGE] = INITIALIZING
             try:
                 initializer(*initargs)
             except BaseException as error:
                 data, refs = failure.pack(error, skip=1)
                 self._publish(0, NO_START, data, refs)
                 return False
-        self._words[STAGE] = 1
+        self._words[STAGE] = READY
         return True
 
     def run(self, maxtasks: int | None) -> None:
