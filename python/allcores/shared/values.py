@@ -290,12 +290,18 @@ def _locked_property(name: str) -> Any:
     """Return a property that reads and writes an attribute of the object under the lock."""
 
     def get(self: SynchronizedBase) -> Any:
-        with self._lock:
+        self.acquire()
+        try:
             return getattr(self._obj, name)
+        finally:
+            self.release()
 
     def set(self: SynchronizedBase, value: Any) -> None:
-        with self._lock:
+        self.acquire()
+        try:
             setattr(self._obj, name, value)
+        finally:
+            self.release()
 
     return property(get, set, doc=f"The object's `{name}`, read and written under the lock.")
 
@@ -327,7 +333,23 @@ class SynchronizedBase(_std.SynchronizedBase):  # type: ignore[misc]
 class Synchronized(SynchronizedBase, _std.Synchronized):  # type: ignore[misc]
     """A shared ctypes value and its lock."""
 
-    value = _locked_property("value")
+    # Written out, and without `with`: the most used of all is a third faster by that.
+    @property
+    def value(self) -> Any:
+        """The object's `value`, read and written under the lock."""
+        self.acquire()
+        try:
+            return self._obj.value
+        finally:
+            self.release()
+
+    @value.setter
+    def value(self, value: Any) -> None:
+        self.acquire()
+        try:
+            self._obj.value = value
+        finally:
+            self.release()
 
 
 class SynchronizedArray(SynchronizedBase, _std.SynchronizedArray):  # type: ignore[misc]
