@@ -18,6 +18,8 @@ from multiprocessing.process import (
 )
 from typing import Any
 
+from allcores import _core
+
 __all__ = ["BaseProcess", "active_children", "current_process", "parent_process"]
 
 
@@ -70,6 +72,10 @@ class _Launched(BaseProcess):
 
         vars(self)["run"] = run
         code: int = super()._bootstrap(parent_sentinel)  # type: ignore[misc]
+        # Without this the process would look killed to those that share objects with it: a
+        # barrier would break.
+        if _core.has_arena():
+            _core.leave()
         return code
 
 

@@ -1,7 +1,7 @@
 //! Barrier: a number of parties wait for each other.
 //!
 //! ```text
-//! word:    history 16 | count 16 | phase 29 | WAITERS 1 | state 2
+//! word:    since 16 | count 16 | phase 29 | WAITERS 1 | state 2
 //! member:  phase 32 | owner 32                     one for each process that came to wait
 //!
 //! FILLING ──the last arrives──▶ ACTION ──it is done──▶ FILLING, next phase
@@ -9,8 +9,8 @@
 //!    └────── timeout, abort, death of a party ──▶ BROKEN ──┘ reset
 //! ```
 //!
-//! All that counts is in the one word. The history tells how the latest phases ended (a
-//! bit each, 1 is broken), so a sleeper that gets to look only phases later still knows.
+//! All that counts is in the one word. It tells how many phases have ended well since one
+//! broke, so a sleeper that gets to look only phases later still knows how its own ended.
 //!
 //! A process becomes a member before it arrives and stays one. When it dies (an ordinary
 //! exit takes it off the list), having come in this phase or the one before, the barrier
@@ -38,7 +38,8 @@ const STATE: u32 = 3;
 const WAITERS: u32 = 4;
 const PHASE_SHIFT: u32 = 3;
 const PHASES: u32 = 1 << 29;
-const HISTORY: u32 = 16;
+/// In place of the number of phases since one broke: none ever did.
+const NEVER: u32 = 0xffff;
 
 /// Members in the block itself.
 const INSIDE: usize = 56;
@@ -63,7 +64,8 @@ unsafe impl Shared for BarrierBlock {}
 /// The word, taken apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Word {
-    history: u32,
+    /// Phases that ended well since the latest that broke.
+    since: u32,
     count: u32,
     phase: u32,
     waiters: bool,
@@ -74,7 +76,7 @@ impl Word {
     fn from(word: u64) -> Word {
         let low = word as u32;
         Word {
-            history: (word >> 48) as u32,
+            since: (word >> 48) as u32,
             count: (word >> 32) as u32 & 0xffff,
             phase: low >> PHASE_SHIFT,
             waiters: low & WAITERS != 0,
@@ -84,13 +86,17 @@ impl Word {
 
     fn pack(self) -> u64 {
         let low = (self.phase << PHASE_SHIFT) | (u32::from(self.waiters) * WAITERS) | self.state;
-        (self.history as u64) << 48 | (self.count as u64) << 32 | low as u64
+        (self.since as u64) << 48 | (self.count as u64) << 32 | low as u64
     }
 
     /// After the end of this phase.
     fn ended(self, broken: bool) -> Word {
         Word {
-            history: (self.history << 1 | u32::from(broken)) & 0xffff,
+            since: match self.since {
+                _ if broken => 0,
+                NEVER => NEVER,
+                since => (since + 1).min(NEVER - 1),
+            },
             count: 0,
             phase: (self.phase + 1) % PHASES,
             waiters: false,
@@ -112,9 +118,9 @@ impl Word {
         let broken = match past {
             0 if self.state == BROKEN => true,
             0 => return None,
-            // Longer ago than is known: an error without need is better than a barrier
-            // that did not hold.
-            past => past > HISTORY || self.history >> (past - 1) & 1 != 0,
+            // Before the latest broken one nothing is known: an error without need is better
+            // than a barrier that did not hold.
+            past => self.since != NEVER && past > self.since,
         };
         Some(if broken {
             Outcome::Broken
@@ -170,6 +176,7 @@ impl Barrier {
         let offset = alloc::reserve(Kind::Barrier, size_of::<BarrierBlock>(), true)?;
         let block: &BarrierBlock = arena()?.at(offset)?;
         block.parties.store(parties, Relaxed);
+        block.word.store((NEVER as u64) << 48, Relaxed);
         Barrier::of(Handle::publish(offset)?)
     }
 
@@ -418,10 +425,16 @@ impl BarrierBlock {
     fn wait_for(&self, phase: u32, deadline: &Deadline, pulse: Pulse) -> Result<Outcome> {
         wait::spin(|| self.load().outcome(phase).is_some());
         let mut from = 0;
+        let mut slept = false;
         loop {
             let word = self.load();
             if let Some(outcome) = word.outcome(phase) {
                 return Ok(outcome);
+            }
+            if slept {
+                from = self.look_after(from)?;
+                slept = false;
+                continue;
             }
             // All have come, so it is not late any more, however long the action takes.
             let until = if word.state == ACTION {
@@ -429,9 +442,8 @@ impl BarrierBlock {
             } else {
                 deadline
             };
-            if self.sleep(phase, until, pulse)? {
-                from = self.look_after(from)?;
-            } else if self.swap(word, word.broken()) {
+            slept = self.sleep(phase, until, pulse)?;
+            if !slept && self.swap(word, word.broken()) {
                 return Ok(Outcome::Broken);
             }
         }

@@ -19,6 +19,7 @@
 //! need, which conditions allow, rather than not at all.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
+use std::time::Duration;
 
 use crate::alloc;
 use crate::arena::{Offset, Shared, arena};
@@ -42,6 +43,10 @@ const ASLEEP: u32 = 3;
 const NOTIFIED: u32 = 4;
 const STATE: u32 = 7;
 const NEXT_VERSION: u32 = 8;
+
+/// How long a wait that ended with an error tries to get the lock back. A guess: sections
+/// under a condition's lock are short.
+const LOCK_AFTER_ERROR: Duration = Duration::from_secs(1);
 
 #[repr(C)]
 #[derive(Debug)]
@@ -144,8 +149,8 @@ impl Condition {
     /// Lets go of `lock`, waits until notified, and takes it again, also when the wait
     /// ends with an error. False when `deadline` passed first.
     ///
-    /// A second error of `pulse` while the lock is still not to be had ends the wait
-    /// without it.
+    /// After an error it gives up on the lock when that is not to be had for a second, or
+    /// `pulse` has another error.
     ///
     /// # Errors
     /// [`NotReleased::NotHeld`] when this thread does not have the lock; what `pulse` says.
@@ -169,11 +174,16 @@ impl Condition {
         let waited = match lock.release_all() {
             Ok(depth) => {
                 let waited = block.sleep(node, seen, deadline, pulse);
-                // The first error waits for the lock.
-                let again = lock
-                    .acquire_all(depth, pulse)
-                    .or_else(|_| lock.acquire_all(depth, pulse).and(Err(Error::Interrupted)));
-                waited.and_then(|notified| again.map(|()| notified))
+                // An error waits for the lock as well, but not for ever: it may be Ctrl-C in a
+                // program whose lock is never going to be free.
+                let soon = || Deadline::after(Some(LOCK_AFTER_ERROR));
+                let again = match waited {
+                    Ok(_) => lock
+                        .acquire_all(depth, &Deadline::NEVER, pulse)
+                        .or_else(|error| lock.acquire_all(depth, &soon(), pulse).and(Err(error))),
+                    Err(_) => lock.acquire_all(depth, &soon(), pulse),
+                };
+                waited.and_then(|notified| again.map(|_| notified))
             }
             Err(error) => {
                 block.give_up(node);

@@ -212,15 +212,17 @@ impl Mutex {
         Ok(depth)
     }
 
-    /// Undoes [`Mutex::release_all`], however long it takes.
+    /// Undoes [`Mutex::release_all`], waiting until `deadline`; false when that passed first.
     ///
     /// # Errors
     /// What `pulse` says.
-    pub fn acquire_all(&self, depth: u32, pulse: Pulse) -> Result<()> {
+    pub fn acquire_all(&self, depth: u32, deadline: &Deadline, pulse: Pulse) -> Result<bool> {
         let me = slot::me()?;
-        lock::lock(&self.block.word, &Deadline::NEVER, pulse)?;
-        self.note(here(me), depth);
-        Ok(())
+        let taken = lock::lock(&self.block.word, deadline, pulse)?;
+        if taken {
+            self.note(here(me), depth);
+        }
+        Ok(taken)
     }
 
     /// Whether this thread was the last to take it and still has it.
