@@ -2,8 +2,8 @@
 //! many handles share it, and the same for the children that it forks.
 
 use std::collections::HashMap;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering::*};
-use std::time::{Duration, Instant};
 
 use crate::alloc;
 use crate::arena::{Offset, arena};
@@ -34,9 +34,10 @@ struct Local {
 struct Own {
     table: Option<Table>,
     /// The child that a fork under way is going to have, and the pieces of its table.
-    prepared: Option<(Owner, Vec<Offset>)>,
-    /// Children whose slots were prepared and that have not been seen to live since.
-    unborn: Vec<(Owner, Instant)>,
+    prepared: Option<Prepared>,
+    /// Children whose slots were prepared and that have not been seen to live since, each
+    /// with its cord.
+    unborn: Vec<(Owner, OwnedFd)>,
 }
 
 static OWN: Spin<Own> = Spin::new(Own {
@@ -247,9 +248,16 @@ pub fn pin(offset: Offset) -> Result<()> {
     })
 }
 
-/// After this long a child that has not taken its slot never will: fork failed, or it was
-/// killed at birth. Should it come after all, it cannot take part, and says so.
-const STILLBORN: Duration = Duration::from_secs(10);
+/// The child that a fork under way is going to have.
+struct Prepared {
+    owner: Owner,
+    /// Its table.
+    pieces: Vec<Offset>,
+    /// A pipe from the child to the parent. Its writing end is closed by the child when it
+    /// has taken its slot, or by the kernel when it dies before: either way the parent can
+    /// tell then what became of it. Without a child (fork failed) nobody has that end.
+    cord: Option<(OwnedFd, OwnedFd)>,
+}
 
 /// Gives every child of this process a slot and entries of its own, whoever calls `fork`.
 pub fn watch_forks() {
@@ -267,9 +275,15 @@ extern "C" fn before_fork() {
     let child = slot::fork_prepare();
     std::mem::forget(LOCK.lock());
     let mut own = OWN.lock();
-    own.prepared = child.map(|child| {
-        let pieces = own.table.as_ref().map(|table| copy_table(table, child));
-        (child, pieces.and_then(Result::ok).unwrap_or_default())
+    own.prepared = child.map(|owner| {
+        let pieces = own.table.as_ref().map(|table| copy_table(table, owner));
+        Prepared {
+            owner,
+            pieces: pieces.and_then(Result::ok).unwrap_or_default(),
+            // Without descriptors to spare the slot of a child that is killed at birth
+            // stays taken until this process ends.
+            cord: os::pipe().ok(),
+        }
     });
 }
 
@@ -294,21 +308,37 @@ fn copy_table(table: &Table, child: Owner) -> Result<Vec<Offset>> {
 
 extern "C" fn after_fork_parent() {
     let mut own = OWN.lock();
-    if let Some((child, _)) = own.prepared.take() {
-        own.unborn.push((child, Instant::now()));
+    if let Some(Prepared {
+        owner,
+        cord: Some((end, _)),
+        ..
+    }) = own.prepared.take()
+    {
+        own.unborn.push((owner, end));
     }
-    own.unborn.retain(|&(child, _)| slot::is_unborn(child));
-    let late = own
-        .unborn
-        .first()
-        .is_some_and(|(_, when)| when.elapsed() > STILLBORN);
-    let stillborn = late.then(|| own.unborn.remove(0).0);
     drop(own);
     // SAFETY: `before_fork` forgot the guard, in this thread.
     drop(unsafe { LOCK.relock() });
     slot::forked_parent();
     supervise::after_fork_parent();
-    if let Some(child) = stillborn {
+    bury_stillborn();
+}
+
+/// Takes back the slots of children that died before they took them.
+pub fn bury_stillborn() {
+    let mut stillborn = Vec::new();
+    OWN.lock().unborn.retain(|(child, cord)| {
+        if !slot::is_unborn(*child) {
+            return false;
+        }
+        // In this order: whoever takes the slot does so before it lets go of the cord.
+        let cut = os::hung_up(cord);
+        if cut && slot::is_unborn(*child) {
+            stillborn.push(*child);
+        }
+        !cut
+    });
+    for child in stillborn {
         slot::fork_abandon(child);
     }
 }
@@ -322,10 +352,10 @@ extern "C" fn after_fork_child() {
         .table
         .as_ref()
         .is_some_and(|table| !table.held.is_empty());
-    let adopted = slot::forked_child(prepared.as_ref().map(|(child, _)| *child), holds);
+    let adopted = slot::forked_child(prepared.as_ref().map(|prepared| prepared.owner), holds);
     match (own.table.as_mut(), prepared) {
-        (Some(table), Some((_, pieces))) if adopted && pieces.len() == table.pieces.len() => {
-            table.pieces = pieces;
+        (Some(table), Some(prepared)) if adopted && prepared.pieces.len() == table.pieces.len() => {
+            table.pieces = prepared.pieces;
         }
         _ => own.table = None,
     }

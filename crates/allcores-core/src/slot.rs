@@ -271,6 +271,7 @@ pub fn recover_all() -> Result<usize> {
     let Some(arena) = crate::arena::existing() else {
         return Ok(0);
     };
+    crate::handle::bury_stillborn();
     let used = (arena.header().slots_used.load(SeqCst) as usize).min(SLOTS);
     let mut found = 0;
     for i in 0..used {

@@ -161,3 +161,29 @@ fn slots_are_used_again() {
     let c = child(|| slot::index(slot::me().unwrap()) < 64);
     assert_eq!(c.wait(), 0);
 }
+
+/// A child that is killed the moment it is born leaves neither slot nor references.
+#[test]
+fn the_stillborn_leave_nothing() {
+    let _alone = alone();
+    slot::recover_all().unwrap();
+    let handles: Vec<Handle> = (0..5).map(|_| make()).collect();
+    let offset = handles[0].offset();
+    let before = alloc::stats().unwrap().live_blocks;
+    let mut random = Random::seeded();
+    for _ in 0..300 {
+        let c = child(|| {
+            loop {
+                std::thread::park();
+            }
+        });
+        for _ in 0..random.below(30_000) {
+            std::hint::spin_loop();
+        }
+        c.kill();
+    }
+    slot::recover_all().unwrap();
+    assert_eq!(count(offset), 1);
+    assert_eq!(alloc::stats().unwrap().live_blocks, before);
+    assert_eq!(slot::living().unwrap().len(), 1);
+}

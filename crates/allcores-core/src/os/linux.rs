@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, c_int, c_void};
 use std::io::Error as IoError;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
@@ -364,4 +364,25 @@ pub fn block_signals() {
         libc::sigfillset(&mut all);
         libc::pthread_sigmask(libc::SIG_SETMASK, &all, ptr::null_mut());
     }
+}
+
+/// A pipe, closed on exec: reading end, writing end.
+pub fn pipe() -> Result<(OwnedFd, OwnedFd)> {
+    let mut ends = [0 as c_int; 2];
+    // SAFETY: two writable integers.
+    if unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) } != 0 {
+        return Err(last("pipe2"));
+    }
+    Ok((own(ends[0] as i64, "pipe2")?, own(ends[1] as i64, "pipe2")?))
+}
+
+/// Whether nobody has the writing end of this pipe any more.
+pub fn hung_up(end: &OwnedFd) -> bool {
+    let mut polled = libc::pollfd {
+        fd: end.as_raw_fd(),
+        events: 0,
+        revents: 0,
+    };
+    // SAFETY: one pollfd, which lives for the call.
+    unsafe { libc::poll(&mut polled, 1, 0) == 1 && polled.revents & libc::POLLHUP != 0 }
 }
