@@ -8,6 +8,7 @@ mod event;
 mod list;
 mod lock;
 mod module;
+mod quick;
 mod ring;
 mod semaphore;
 mod travel;
@@ -25,6 +26,9 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<lock::RLock>()?;
     module.add_class::<semaphore::Semaphore>()?;
     module.add_class::<semaphore::BoundedSemaphore>()?;
+    quick::install::<lock::Lock>(module.py())?;
+    quick::install::<lock::RLock>(module.py())?;
+    quick::install::<semaphore::Semaphore>(module.py())?;
     module.add_class::<event::Event>()?;
     module.add_class::<condition::Condition>()?;
     module.add_class::<barrier::Barrier>()?;

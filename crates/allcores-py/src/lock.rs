@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use crate::convert::{deadline, numbers, raise, waiting};
+use crate::quick::Quick;
 use crate::travel::{Numbers, Truth, reduce};
 
 /// Waits for the lock; only ever called when it could not be had at once.
@@ -238,6 +239,28 @@ macro_rules! lock_class {
 
 lock_class!(Lock, false, lock_repr);
 lock_class!(RLock, true, rlock_repr);
+
+impl Quick for Lock {
+    #[inline]
+    fn take(&self) -> bool {
+        matches!(self.mutex.acquire_fast(false), Ok(true))
+    }
+    #[inline]
+    fn give(&self) -> bool {
+        self.mutex.release(false).is_ok()
+    }
+}
+
+impl Quick for RLock {
+    #[inline]
+    fn take(&self) -> bool {
+        matches!(self.mutex.acquire_fast(true), Ok(true))
+    }
+    #[inline]
+    fn give(&self) -> bool {
+        self.mutex.release(true).is_ok()
+    }
+}
 
 /// The core's lock in a Lock or RLock; `None` in anything else.
 pub fn mutex_of(object: &Bound<'_, PyAny>) -> Option<Mutex> {

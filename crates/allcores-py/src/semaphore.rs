@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use crate::convert::{deadline, numbers, raise, waiting};
+use crate::quick::Quick;
 use crate::travel::{Numbers, Truth, reduce, whole};
 
 #[pyclass(frozen, subclass, weakref, module = "allcores.sync")]
@@ -151,6 +152,26 @@ impl Semaphore {
     #[getter]
     fn maxvalue(&self) -> u32 {
         self.core.max()
+    }
+}
+
+impl Quick for Semaphore {
+    #[inline]
+    fn take(&self) -> bool {
+        matches!(self.core.try_acquire(), Ok(true))
+    }
+    #[inline]
+    fn give(&self) -> bool {
+        self.core.release().is_ok()
+    }
+    #[inline]
+    fn enter(&self) -> bool {
+        matches!(self.core.try_enter(), Ok(true))
+    }
+    #[inline]
+    fn exit(&self) -> bool {
+        // Fails when others have given too much; the slow method then says so.
+        self.core.leave().is_ok()
     }
 }
 
