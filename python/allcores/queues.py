@@ -15,13 +15,24 @@ import operator
 import sys
 from multiprocessing import queues as _std
 from queue import Empty, Full
-from typing import Any, TypeVar
+from types import GenericAlias
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from allcores import _core, pickling
 
 __all__ = ["Empty", "Full", "JoinableQueue", "Queue", "SimpleQueue"]
 
 _T = TypeVar("_T")
+
+if TYPE_CHECKING:
+    _StdQueue = _std.Queue
+    _StdJoinableQueue = _std.JoinableQueue
+    _StdSimpleQueue = _std.SimpleQueue
+else:
+    # Python 3.11 has them without the subscript.
+    _StdQueue = {_T: _std.Queue}
+    _StdJoinableQueue = {_T: _std.JoinableQueue}
+    _StdSimpleQueue = {_T: _std.SimpleQueue}
 
 _NOTHING: Any = object()
 _MANY = 256  # cells of a queue without a bound; a power of two
@@ -42,6 +53,8 @@ class _Ring:
 
     _ring: _core.Ring
     _closed = False
+    if not TYPE_CHECKING:
+        __class_getitem__ = classmethod(GenericAlias)
 
     def _use(self, ring: _core.Ring) -> None:
         self._ring = ring
@@ -73,7 +86,7 @@ class _Ring:
         self._closed = True
 
 
-class Queue(_Ring, _std.Queue[_T]):
+class Queue(_Ring, _StdQueue[_T]):
     """A queue of picklable objects for any number of producers and consumers.
 
     Items come out in the order in which each producer put them.
@@ -175,7 +188,7 @@ class Queue(_Ring, _std.Queue[_T]):
         """Do nothing: there is no thread, and nothing is lost when the process ends."""
 
 
-class JoinableQueue(Queue[_T], _std.JoinableQueue[_T]):
+class JoinableQueue(Queue[_T], _StdJoinableQueue[_T]):
     """A queue that knows how many of its items have been worked off.
 
     Example:
@@ -201,7 +214,7 @@ class JoinableQueue(Queue[_T], _std.JoinableQueue[_T]):
         self._ring.join()
 
 
-class SimpleQueue(_Ring, _std.SimpleQueue[_T]):
+class SimpleQueue(_Ring, _StdSimpleQueue[_T]):
     """A queue without a bound and without options."""
 
     def __new__(cls, *, ctx: Any = None) -> Any:

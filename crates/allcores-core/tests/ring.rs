@@ -76,7 +76,7 @@ fn the_bound_is_exact_and_order_is_kept_around_the_end() {
                 assert!(ring.try_put(7, i, &(i + round).to_ne_bytes()).unwrap());
             }
             assert!(!ring.try_put(7, 0, &[]).unwrap());
-            assert_eq!(ring.len(), bound);
+            assert_eq!(ring.waiting(), bound);
             for i in 0..bound {
                 let got = ring.try_get(None).unwrap().unwrap();
                 assert_eq!((got.tag, got.bytes()), (i, &(i + round).to_ne_bytes()[..]));
@@ -152,7 +152,7 @@ fn a_killed_producer_costs_at_most_its_unfinished_item() {
         for _ in 0..25 {
             let (_keep, sent) = ledger(1);
             let producer = child(|| {
-                for i in 0.. {
+                for i in 0..300_000 {
                     put(&ring, i, [8, 8, 200, 3000][i as usize % 4]);
                     sent[0].store(i + 1, SeqCst);
                 }
@@ -175,7 +175,7 @@ fn a_killed_producer_costs_at_most_its_unfinished_item() {
             let sent = sent[0].load(SeqCst);
             assert!(next == sent || next == sent + 1, "{next} of {sent}");
             slot::recover_all().unwrap();
-            assert_eq!(ring.len(), 0);
+            assert_eq!(ring.waiting(), 0);
             put(&ring, 5, 8);
             assert_eq!(get(&ring, None, SOON), Some(5));
             assert_eq!(ring.unfinished(), next + 1);
@@ -256,4 +256,38 @@ fn nothing_is_left_when_a_ring_goes_with_items_in_it() {
     }
     slot::recover_all().unwrap();
     assert_eq!(alloc::stats().unwrap().live_blocks, before);
+}
+
+#[test]
+fn a_ring_is_empty_when_its_only_producer_died_at_its_item() {
+    let _alone = alone();
+    let mut empty = 0;
+    for ring in rings() {
+        for _ in 0..40 {
+            let (_keep, sent) = ledger(1);
+            let producer = child(|| {
+                for i in 0..300_000 {
+                    put(&ring, i, 8);
+                    sent[0].store(i + 1, SeqCst);
+                }
+                true
+            });
+            while sent[0].load(SeqCst) == 0 {
+                std::hint::spin_loop();
+            }
+            // Nobody has taken anything out.
+            let empty_early = ring.nothing_waits().unwrap();
+            producer.kill();
+            assert!(!empty_early);
+            // Without a recovery first: whoever looks finds out by itself.
+            while !ring.nothing_waits().unwrap() {
+                assert!(get(&ring, None, Duration::ZERO).is_some());
+                empty += 1;
+            }
+            assert_eq!(get(&ring, None, Duration::ZERO), None);
+            assert_eq!(ring.waiting(), 0);
+        }
+    }
+    assert!(empty > 0);
+    slot::recover_all().unwrap();
 }

@@ -74,11 +74,11 @@ impl Ring {
     }
 
     fn qsize(&self) -> u64 {
-        self.core.len()
+        self.core.waiting()
     }
 
-    fn empty(&self) -> bool {
-        self.core.is_empty()
+    fn empty(&self, py: Python<'_>) -> PyResult<bool> {
+        self.core.nothing_waits().map_err(|error| raise(py, error))
     }
 
     #[pyo3(signature = (data, refs = Vec::new(), tag = 0, timeout = None))]

@@ -292,11 +292,24 @@ impl View {
         let _ = cell.word.compare_exchange(word, free, SeqCst, SeqCst);
         rare.tombs.store(next, SeqCst);
         rare.tomb_intent.store(0, SeqCst);
+        self.pass_by();
         // The place was a claim, so it counted; now it does not.
         self.block.work.sleepers.wake(u32::MAX);
         self.block.space.wake(1);
         self.block.items.wake(1);
         Ok(())
+    }
+
+    /// Moves the head on over places whose items are through.
+    fn pass_by(&self) {
+        for _ in 0..self.cells.len() {
+            let head = self.head();
+            let word = self.cell(head).word.load(SeqCst);
+            if cell::lap(word) != self.lap(head).wrapping_add(1) {
+                break;
+            }
+            View::help(&self.block.head, head);
+        }
     }
 
     /// Finishes a [`View::bury`] that was cut short. The caller holds the lock.
@@ -377,13 +390,32 @@ impl Ring {
     }
 
     /// How many items wait.
-    pub fn len(&self) -> u64 {
+    pub fn waiting(&self) -> u64 {
         self.view.len()
     }
 
-    /// Whether none does.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0 && self.view.block.rare.orphans.load(SeqCst) == 0
+    /// Whether none does: one whose producer is still at it, or died at it, does not.
+    ///
+    /// # Errors
+    /// When shared memory makes no sense.
+    pub fn nothing_waits(&self) -> Result<bool> {
+        let view = &self.view;
+        if view.block.rare.spilled.load(SeqCst) != 0 || view.has_orphan()? {
+            return Ok(false);
+        }
+        for position in (view.head()..view.tail()).take(view.cells.len()) {
+            let cell = view.cell(position);
+            let word = cell.word.load(SeqCst);
+            if cell::lap(word) != view.lap(position) {
+                continue;
+            }
+            match cell::state(word) {
+                READY => return Ok(false),
+                PRODUCING if !slot::is_alive(cell::owner(word)) => view.bury(cell, word)?,
+                _ => {}
+            }
+        }
+        Ok(true)
     }
 
     /// Starts a message of `len` bytes for this ring, with `refs`, blocks that this process

@@ -120,11 +120,36 @@ impl View {
                 .is_ok()
     }
 
+    /// Whether an item of a dead consumer lies behind the head.
+    pub(super) fn has_orphan(&self) -> Result<bool> {
+        if self.block.rare.orphans.load(SeqCst) == 0 {
+            return Ok(false);
+        }
+        let found = self.find_orphan(|_, _| true)?.is_some();
+        if found {
+            self.block.rare.orphans.store(1, SeqCst);
+        }
+        Ok(found)
+    }
+
     /// Claims an item of a dead consumer that lies behind the head.
     #[cold]
     fn claim_orphan(&self, me: Owner) -> Result<Option<(u64, &'static Cell)>> {
-        let orphans = &self.block.rare.orphans;
-        orphans.store(0, SeqCst);
+        let found = self.find_orphan(|cell, word| self.claim_there(me, cell, word))?;
+        if found.is_some() {
+            // There may be more.
+            self.block.rare.orphans.store(1, SeqCst);
+        }
+        Ok(found)
+    }
+
+    /// The first item of a dead consumer that lies behind the head and that `wanted`
+    /// agrees to; its lap and cell.
+    fn find_orphan(
+        &self,
+        wanted: impl Fn(&'static Cell, u64) -> bool,
+    ) -> Result<Option<(u64, &'static Cell)>> {
+        self.block.rare.orphans.store(0, SeqCst);
         let head = self.head();
         let inside = head & (self.cells.len() as u64 - 1);
         for (i, cell) in self.cells.iter().enumerate() {
@@ -137,9 +162,7 @@ impl View {
                 self.redeliver(cell, word)?;
             }
             let word = cell.word.load(SeqCst);
-            if self.claim_there(me, cell, word) {
-                // There may be more.
-                orphans.store(1, SeqCst);
+            if cell::state(word) == READY && wanted(cell, word) {
                 return Ok(Some((cell::lap(word) as u64, cell)));
             }
         }
