@@ -10,6 +10,7 @@ import multiprocessing.context as _std_context
 import multiprocessing.process as _std
 import signal
 import sys
+import threading
 from multiprocessing.process import (
     BaseProcess,
     active_children,
@@ -35,6 +36,16 @@ class _Launched(BaseProcess):
     # Ours is kept apart from it, in `_method`.
     _start_method: Any = None
     _method: str | None = None
+
+    def start(self) -> None:
+        """Start the process, once.
+
+        Raises:
+            allcores.errors.NotPicklable: an argument can't travel; says which and why.
+        """
+        super().start()
+        # What it holds is given back the moment it dies, whoever waits for it or not.
+        _core.watch(self._popen.pid)  # type: ignore[attr-defined]
 
     def interrupt(self) -> None:
         """Send SIGINT to the process, which raises KeyboardInterrupt in it.
@@ -73,8 +84,9 @@ class _Launched(BaseProcess):
         vars(self)["run"] = run
         code: int = super()._bootstrap(parent_sentinel)  # type: ignore[misc]
         # Without this the process would look killed to those that share objects with it: a
-        # barrier would break.
-        if _core.has_arena():
+        # barrier would break. Threads that are still running may be using what it holds, so
+        # then it leaves that to whoever notices its end.
+        if _core.has_arena() and threading.active_count() == 1:
             _core.leave()
         return code
 

@@ -326,6 +326,7 @@ pub fn leave() -> Result<()> {
     }
     let arena = arena()?;
     let slot = slot(me)?;
+    crate::supervise::end();
     crate::handle::forget();
     crate::object::sweep(me, slot)?;
     let _only_one = CLAIMING.lock();

@@ -12,6 +12,7 @@
 //! brings it back.
 
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::*};
 use std::thread::JoinHandle;
 
@@ -21,15 +22,17 @@ use crate::spin::Spin;
 
 /// Children that are watched, and the thread that does it.
 struct Watch {
-    /// Those that no thread has.
     children: Vec<OwnedFd>,
-    /// The thread, and the bell that ends it.
-    thread: Option<(JoinHandle<Vec<OwnedFd>>, OwnedFd)>,
+    /// The thread, and the bell that makes it look at all this again.
+    thread: Option<(JoinHandle<()>, Arc<OwnedFd>)>,
+    /// The thread shall end.
+    quit: bool,
 }
 
 static WATCH: Spin<Watch> = Spin::new(Watch {
     children: Vec::new(),
     thread: None,
+    quit: false,
 });
 /// The thread was ended for a fork and should come back.
 static PAUSED: AtomicBool = AtomicBool::new(false);
@@ -40,9 +43,11 @@ pub fn watch(pid: u32) -> bool {
         return false;
     };
     let mut state = WATCH.lock();
-    stop(&mut state);
     state.children.push(child);
-    start(&mut state);
+    match &state.thread {
+        Some((_, bell)) => os::ring(bell.as_raw_fd()),
+        None => start(&mut state),
+    }
     true
 }
 
@@ -54,66 +59,92 @@ pub fn resume() {
     }
 }
 
-/// Starts the thread with all children that are known. Without one the program goes on.
+/// Starts the thread if there is something to watch. Without one the program goes on.
 fn start(state: &mut Watch) {
     if state.thread.is_some() || state.children.is_empty() {
         return;
     }
-    let Ok((bell, ear)) = os::event() else { return };
-    let children = std::mem::take(&mut state.children);
+    let Ok(bell) = os::event() else { return };
+    let bell = Arc::new(bell);
+    let heard = bell.clone();
+    state.quit = false;
     let spawned = std::thread::Builder::new()
         .name("allcores-supervisor".into())
         .stack_size(128 << 10)
-        .spawn(move || run(children, ear));
+        .spawn(move || run(&heard));
     if let Ok(thread) = spawned {
         state.thread = Some((thread, bell));
     }
 }
 
-/// Ends the thread; the children it still watched come back to `state`.
-fn stop(state: &mut Watch) {
-    if let Some((thread, bell)) = state.thread.take() {
-        os::ring(bell.as_raw_fd());
-        if let Ok(children) = thread.join() {
-            state.children = children;
-        }
-    }
+/// Ends the thread, and waits until it has.
+fn stop() -> bool {
+    let thread = {
+        let mut state = WATCH.lock();
+        state.quit = true;
+        state.thread.take()
+    };
+    let Some((thread, bell)) = thread else {
+        return false;
+    };
+    os::ring(bell.as_raw_fd());
+    let _ = thread.join();
+    true
 }
 
-/// The thread: until the bell rings or no child is left.
-fn run(mut children: Vec<OwnedFd>, ear: OwnedFd) -> Vec<OwnedFd> {
+/// The thread: until it shall end or there is no child left.
+fn run(bell: &OwnedFd) {
     os::block_signals();
-    while !children.is_empty() {
-        let mut fds: Vec<i32> = children.iter().map(AsRawFd::as_raw_fd).collect();
-        fds.push(ear.as_raw_fd());
-        let Ok(ready) = os::poll_readable(&fds) else {
-            break;
+    loop {
+        let mut fds: Vec<i32> = {
+            let mut state = WATCH.lock();
+            if state.quit || state.children.is_empty() {
+                if !state.quit {
+                    state.thread = None;
+                }
+                return;
+            }
+            state.children.iter().map(AsRawFd::as_raw_fd).collect()
         };
-        let rung = ready.last().copied().unwrap_or(true);
-        let before = children.len();
-        let mut ready = ready.into_iter();
-        children.retain(|_| !ready.next().unwrap_or(false));
-        if children.len() < before {
+        fds.push(bell.as_raw_fd());
+        // Only this thread takes children off the list, so their descriptors stay open.
+        let Ok(ready) = os::poll_readable(&fds) else {
+            return;
+        };
+        if ready.last() == Some(&true) {
+            os::hush(bell.as_raw_fd());
+        }
+        let dead: Vec<i32> = fds[..fds.len() - 1]
+            .iter()
+            .zip(&ready)
+            .filter_map(|(&fd, &ready)| ready.then_some(fd))
+            .collect();
+        if !dead.is_empty() {
+            WATCH
+                .lock()
+                .children
+                .retain(|child| !dead.contains(&child.as_raw_fd()));
             // The kernel drops a process's locks before it lets its pidfd tell. An error
             // here comes out again where somebody waits.
             let _ = slot::recover_all();
         }
-        if rung {
-            break;
-        }
     }
-    children
 }
 
-/// Before a fork: this process has one thread less.
+/// Before a fork: this process has one thread less. Ends with WATCH held, which the other
+/// two let go of.
 pub fn before_fork() {
-    let mut state = WATCH.lock();
-    if state.thread.is_some() {
-        stop(&mut state);
-        PAUSED.store(!state.children.is_empty(), Release);
+    loop {
+        if stop() {
+            PAUSED.store(true, Release);
+        }
+        let state = WATCH.lock();
+        // Another thread may have begun to watch a child meanwhile.
+        if state.thread.is_none() {
+            std::mem::forget(state);
+            return;
+        }
     }
-    // Held across the fork, so that the child finds it in order.
-    std::mem::forget(state);
 }
 
 /// After a fork, in the parent.
@@ -129,4 +160,10 @@ pub fn after_fork_child() {
     PAUSED.store(false, Release);
     state.thread = None;
     state.children.clear();
+}
+
+/// For good: this process is about to leave.
+pub fn end() {
+    stop();
+    WATCH.lock().children.clear();
 }

@@ -317,21 +317,24 @@ pub fn pidfd(pid: u32) -> Result<OwnedFd> {
     )
 }
 
-/// Two descriptors of one event: for [`ring`], and to poll.
-pub fn event() -> Result<(OwnedFd, OwnedFd)> {
+/// An event: [`ring`] makes it readable, [`hush`] not.
+pub fn event() -> Result<OwnedFd> {
     // SAFETY: plain integers.
-    let bell = own(
-        unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) } as i64,
-        "eventfd",
-    )?;
-    let ear = bell.try_clone().map_err(|_| last("dup"))?;
-    Ok((bell, ear))
+    let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+    own(fd as i64, "eventfd")
 }
 
 /// Makes an event readable.
-pub fn ring(bell: c_int) {
+pub fn ring(event: c_int) {
     // SAFETY: eight readable bytes.
-    unsafe { libc::write(bell, (&1u64 as *const u64).cast(), 8) };
+    unsafe { libc::write(event, (&1u64 as *const u64).cast(), 8) };
+}
+
+/// Makes an event unreadable until it is rung again.
+pub fn hush(event: c_int) {
+    let mut count = 0u64;
+    // SAFETY: eight writable bytes.
+    unsafe { libc::read(event, (&raw mut count).cast(), 8) };
 }
 
 /// Sleeps until one of `fds` is readable; says for each whether it is.
