@@ -38,6 +38,10 @@ def pytest_configure(config: pytest.Config) -> None:
     global _session_folder
     if _session_folder is not None:
         return
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell without job control starts what runs in the background so, and programs
+        # that the tests interrupt would inherit it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     leftovers.become_subreaper()
     _shm_before.update(leftovers.shared_memory_files())
     _session_folder = Path(tempfile.mkdtemp(prefix="allcores-tests-"))
