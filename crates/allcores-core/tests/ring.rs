@@ -291,3 +291,43 @@ fn a_ring_is_empty_when_its_only_producer_died_at_its_item() {
     assert!(empty > 0);
     slot::recover_all().unwrap();
 }
+
+#[test]
+fn a_consumer_goes_on_where_another_was_killed_without_a_recovery() {
+    let _alone = alone();
+    let mut random = Random::seeded();
+    for ring in rings() {
+        for _ in 0..40 {
+            const N: u64 = 4000;
+            let (_keep, taken) = ledger(N as usize);
+            let producer = child(|| {
+                for i in 0..N {
+                    put(&ring, i, [8, 8, 200, 3000][i as usize % 4]);
+                }
+                slot::leave().is_ok()
+            });
+            let consumer = child(|| {
+                while let Some(value) = get(&ring, None, Duration::from_secs(20)) {
+                    taken[value as usize].fetch_add(1, SeqCst);
+                }
+                true
+            });
+            let stop = random.below(N as usize / 2) + 1;
+            while taken[stop].load(SeqCst) == 0 {
+                std::hint::spin_loop();
+            }
+            consumer.kill();
+            while taken[N as usize - 1].load(SeqCst) == 0 {
+                let value = get(&ring, None, Duration::from_secs(20)).expect("more must come");
+                taken[value as usize].fetch_add(1, SeqCst);
+            }
+            assert_eq!(producer.wait(), 0);
+            assert!(ring.nothing_waits().unwrap());
+            // The one that the killed consumer had and did not come to note.
+            let lost = taken.iter().filter(|n| n.load(SeqCst) == 0).count();
+            assert!(lost <= 1, "{lost} items are lost");
+            assert!(taken.iter().all(|n| n.load(SeqCst) <= 1));
+        }
+    }
+    slot::recover_all().unwrap();
+}

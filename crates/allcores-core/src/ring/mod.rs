@@ -227,16 +227,26 @@ impl View {
         cell.word.swap(pack(self.lap(position), 0, READY), SeqCst);
     }
 
-    /// Whether a consumer would find something.
+    /// Whether a consumer would find something. Never true for what [`Ring::try_get`] can't
+    /// get: a consumer would look again and again.
     fn has_item(&self) -> bool {
         let rare = &self.block.rare;
-        if rare.spilled.load(SeqCst) != 0 || rare.orphans.load(SeqCst) != 0 {
+        if rare.orphans.load(SeqCst) != 0 {
             return true;
         }
         let head = self.head();
         let word = self.cell(head).word.load(SeqCst);
-        let free = pack(self.lap(head), 0, FREE);
-        word != free && !(cell::state(word) == PRODUCING && cell::lap(word) == self.lap(head))
+        let ahead = cell::lap(word).wrapping_sub(self.lap(head));
+        // A word of the lap before is a consumer's that was stopped or killed there.
+        ahead == 0 && cell::state(word) >= READY
+            || ahead == 1
+            || rare.spilled.load(SeqCst) != 0 && self.has_free_cell()
+    }
+
+    /// Whether the cell at the tail can be claimed.
+    fn has_free_cell(&self) -> bool {
+        let tail = self.tail();
+        self.cell(tail).word.load(SeqCst) == pack(self.lap(tail), 0, FREE) || tail != self.tail()
     }
 
     /// Whether a producer would find room.
@@ -244,10 +254,7 @@ impl View {
         if self.len() >= self.limit {
             return false;
         }
-        let tail = self.tail();
-        self.limit > self.cells.len() as u64
-            || self.cell(tail).word.load(SeqCst) == pack(self.lap(tail), 0, FREE)
-            || tail != self.tail()
+        self.limit > self.cells.len() as u64 || self.has_free_cell()
     }
 
     /// Gives back what a dead owner had in a cell.

@@ -294,6 +294,7 @@ impl Ring {
     ) -> Result<Option<Got>> {
         let view = &self.view;
         let items = &view.block.items;
+        let mut looked = false;
         loop {
             if let Some(got) = self.try_get(lease)? {
                 return Ok(Some(got));
@@ -301,9 +302,11 @@ impl Ring {
             // An item whose producer is at it in this moment is worth a look, too, for who
             // doesn't want to wait.
             let coming = view.tail() > view.head();
-            if (coming || !deadline.passed()) && wait::spin(|| view.has_item()) {
+            if !looked && (coming || !deadline.passed()) && wait::spin(|| view.has_item()) {
+                looked = true;
                 continue;
             }
+            looked = false;
             if let Some(got) = self.try_harder(lease)? {
                 return Ok(Some(got));
             }
