@@ -155,13 +155,15 @@ def test_a_killed_consumer_takes_one_item_at_most(ctx_two: Any, dice: random.Ran
 
 def test_a_stopped_producer_stops_nobody(ctx_two: Any) -> None:
     queue, ledger = ctx_two.Queue(50), workers.Block(8)
-    process = ctx_two.Process(target=workers.put_for_ever, args=(queue, ledger))
+    # Small items: one stopped in the allocator, under its lock, does stop others.
+    process = ctx_two.Process(target=workers.put_for_ever, args=(queue, ledger, 1))
     process.start()
     try:
         for _ in range(20):
             queue.get(timeout=30)
             assert process.pid is not None
             os.kill(process.pid, signal.SIGSTOP)
+            os.waitpid(process.pid, os.WUNTRACED)
             while not queue.empty():
                 try:
                     queue.get(timeout=1)

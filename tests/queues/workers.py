@@ -45,11 +45,11 @@ def put_after_get(first: Any, second: Any) -> None:
     second.put(first.get())
 
 
-def put_for_ever(queue: Any, ledger: Any) -> None:
-    """Put 0, 1, 2, ... of growing size; note in `ledger` how many are in."""
+def put_for_ever(queue: Any, ledger: Any, size: int = 100) -> None:
+    """Put 0, 1, 2, ... of differing sizes; note in `ledger` how many are in."""
     i = 0
     while True:
-        queue.put((i, b"x" * (i % 5 * 100)))
+        queue.put((i, b"x" * (i % 5 * size)))
         i += 1
         write(ledger, 0, i)
 
