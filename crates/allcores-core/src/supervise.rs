@@ -24,15 +24,20 @@ use crate::spin::Spin;
 struct Watch {
     children: Vec<OwnedFd>,
     /// The thread, and the bell that makes it look at all this again.
-    thread: Option<(JoinHandle<()>, Arc<OwnedFd>)>,
+    thread: Option<(JoinHandle<()>, Arc<Bell>)>,
+}
+
+/// How one thread is spoken to. Each has its own: while one is ending for a fork, another
+/// Python thread may have a new one started.
+struct Bell {
+    event: OwnedFd,
     /// The thread shall end.
-    quit: bool,
+    quit: AtomicBool,
 }
 
 static WATCH: Spin<Watch> = Spin::new(Watch {
     children: Vec::new(),
     thread: None,
-    quit: false,
 });
 /// The thread was ended for a fork and should come back.
 static PAUSED: AtomicBool = AtomicBool::new(false);
@@ -45,7 +50,7 @@ pub fn watch(pid: u32) -> bool {
     let mut state = WATCH.lock();
     state.children.push(child);
     match &state.thread {
-        Some((_, bell)) => os::ring(bell.as_raw_fd()),
+        Some((_, bell)) => os::ring(bell.event.as_raw_fd()),
         None => start(&mut state),
     }
     true
@@ -64,14 +69,17 @@ fn start(state: &mut Watch) {
     if state.thread.is_some() || state.children.is_empty() {
         return;
     }
-    let Ok(bell) = os::event() else { return };
-    let bell = Arc::new(bell);
+    let Ok(event) = os::event() else { return };
+    let quit = AtomicBool::new(false);
+    let bell = Arc::new(Bell { event, quit });
     let heard = bell.clone();
-    state.quit = false;
-    let spawned = std::thread::Builder::new()
-        .name("allcores-supervisor".into())
-        .stack_size(128 << 10)
-        .spawn(move || run(&heard));
+    // The thread inherits that it gets no signals: they are for Python's main thread.
+    let spawned = os::without_signals(|| {
+        std::thread::Builder::new()
+            .name("allcores-supervisor".into())
+            .stack_size(128 << 10)
+            .spawn(move || run(&heard))
+    });
     if let Ok(thread) = spawned {
         state.thread = Some((thread, bell));
     }
@@ -81,49 +89,55 @@ fn start(state: &mut Watch) {
 fn stop() -> bool {
     let thread = {
         let mut state = WATCH.lock();
-        state.quit = true;
+        if let Some((_, bell)) = &state.thread {
+            bell.quit.store(true, Release);
+        }
         state.thread.take()
     };
     let Some((thread, bell)) = thread else {
         return false;
     };
-    os::ring(bell.as_raw_fd());
+    os::ring(bell.event.as_raw_fd());
     let _ = thread.join();
     true
 }
 
 /// The thread: until it shall end or there is no child left.
-fn run(bell: &OwnedFd) {
-    os::block_signals();
+fn run(bell: &Bell) {
     loop {
         let mut fds: Vec<i32> = {
             let mut state = WATCH.lock();
-            if state.quit || state.children.is_empty() {
-                if !state.quit {
-                    state.thread = None;
-                }
+            if bell.quit.load(Acquire) {
+                return;
+            }
+            if state.children.is_empty() {
+                state.thread = None;
                 return;
             }
             state.children.iter().map(AsRawFd::as_raw_fd).collect()
         };
-        fds.push(bell.as_raw_fd());
-        // Only this thread takes children off the list, so their descriptors stay open.
+        fds.push(bell.event.as_raw_fd());
+        // Only the thread that shall not end takes children off the list, so as long as
+        // this is that one, their descriptors stay open.
         let Ok(ready) = os::poll_readable(&fds) else {
             return;
         };
-        if ready.last() == Some(&true) {
-            os::hush(bell.as_raw_fd());
-        }
+        os::hush(bell.event.as_raw_fd());
         let dead: Vec<i32> = fds[..fds.len() - 1]
             .iter()
             .zip(&ready)
             .filter_map(|(&fd, &ready)| ready.then_some(fd))
             .collect();
-        if !dead.is_empty() {
-            WATCH
-                .lock()
+        {
+            let mut state = WATCH.lock();
+            if bell.quit.load(Acquire) {
+                return;
+            }
+            state
                 .children
                 .retain(|child| !dead.contains(&child.as_raw_fd()));
+        }
+        if !dead.is_empty() {
             // The kernel drops a process's locks before it lets its pidfd tell. An error
             // here comes out again where somebody waits.
             let _ = slot::recover_all();

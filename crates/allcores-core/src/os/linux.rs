@@ -359,14 +359,20 @@ pub fn poll_readable(fds: &[c_int]) -> Result<Vec<bool>> {
     }
 }
 
-/// Leaves the signals of this process to its other threads.
-pub fn block_signals() {
-    // SAFETY: all-zero is a valid set, which the first call fills and the second reads.
-    unsafe {
+/// Runs `work` with all signals blocked, which threads that it starts inherit.
+pub fn without_signals<T>(work: impl FnOnce() -> T) -> T {
+    // SAFETY: all-zero is a valid set; both live for the calls that fill and read them.
+    let before = unsafe {
         let mut all: libc::sigset_t = std::mem::zeroed();
+        let mut before: libc::sigset_t = std::mem::zeroed();
         libc::sigfillset(&mut all);
-        libc::pthread_sigmask(libc::SIG_SETMASK, &all, ptr::null_mut());
-    }
+        libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before);
+        before
+    };
+    let result = work();
+    // SAFETY: the set that the first call filled.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &before, ptr::null_mut()) };
+    result
 }
 
 /// A pipe, closed on exec: reading end, writing end.
