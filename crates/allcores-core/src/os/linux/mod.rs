@@ -9,6 +9,9 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 
+mod memory;
+pub use memory::memory;
+
 /// Size of a page on every system that is supported.
 pub const PAGE: usize = 4096;
 
@@ -254,24 +257,6 @@ pub fn random() -> Result<u64> {
     } else {
         Err(last("getrandom"))
     }
-}
-
-/// Bytes of memory of the machine, and how many a program could still get.
-pub fn memory() -> (u64, u64) {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let field = |name: &str| {
-        text.lines()
-            .find_map(|line| line.strip_prefix(name))
-            .and_then(|rest| rest.trim_start_matches(':').split_whitespace().next())
-            .and_then(|number| number.parse::<u64>().ok())
-            .map(|kib| kib << 10)
-    };
-    let total = field("MemTotal").unwrap_or(8 << 30);
-    let swap = field("SwapFree").unwrap_or(0);
-    (
-        total,
-        field("MemAvailable").map_or(u64::MAX, |free| free + swap),
-    )
 }
 
 /// Registers functions that run around every `fork()` of this process.
