@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-import gc
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from allcores import _core, get_context
+from allcores import get_context
 
 START_METHODS = ("fork", "spawn", "forkserver")
-
-
-def eventually(claim: Callable[[], bool]) -> None:
-    """Wait until `claim` holds; the watchdog ends a wait for what never comes."""
-    while not claim():
-        time.sleep(0.005)
-
-
-def blocks() -> int:
-    """Return how many blocks of the arena are in use, once nobody dead holds any."""
-    gc.collect()
-    _core.arena_fd()
-    _core.recover()
-    return int(_core.stats()["live_blocks"])
 
 
 @pytest.fixture(params=START_METHODS)

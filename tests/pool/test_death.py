@@ -12,7 +12,7 @@ from typing import Any
 import allcores
 import pytest
 from allcores import errors
-from conftest import eventually
+from pool_tools import eventually
 
 
 def kill_me(x: int) -> int:

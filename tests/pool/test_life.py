@@ -17,7 +17,7 @@ import allcores
 import leftovers
 import pytest
 from allcores import cpus, errors
-from conftest import blocks, eventually
+from pool_tools import blocks, eventually
 
 
 def is_running(pid: int) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 import allcores
 import numpy
 import pytest
-from conftest import eventually
+from pool_tools import eventually
 
 
 def square(x: int) -> int:
