@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::sync::Barrier;
+
 use allcores_core::handle::Handle;
 use allcores_core::object::Kind;
 use allcores_core::{alloc, slot, supervise};
@@ -67,6 +69,48 @@ fn the_thread_makes_room_for_forks() {
     assert_eq!(second.wait(), 0);
     go.tell();
     assert_eq!(first.wait(), 0);
+    while supervisors() != 0 {
+        std::thread::yield_now();
+    }
+}
+
+/// A thread that brings the supervisor back, while another one forks, doesn't keep it from
+/// being ended: the fork gets on.
+#[test]
+fn a_fork_gets_on_although_others_wait() {
+    let _alone = alone();
+    slot::me().unwrap();
+    // SAFETY: the default action of SIGALRM ends the process; there is no handler to run.
+    unsafe { libc::alarm(60) };
+    let go = Pipe::new();
+    let first = child(|| {
+        go.hear();
+        true
+    });
+    const TIMES: usize = 300;
+    let at_once = Barrier::new(2);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for delay in 0..TIMES {
+                at_once.wait();
+                for _ in 0..delay * 100 {
+                    std::hint::spin_loop();
+                }
+                supervise::resume();
+            }
+        });
+        for _ in 0..TIMES {
+            // Ended for a fork, and back because there is something new to watch.
+            assert_eq!(child(|| true).wait(), 0);
+            assert!(supervise::watch(first.0 as u32));
+            at_once.wait();
+            assert_eq!(child(|| supervisors() == 0).wait(), 0);
+        }
+    });
+    go.tell();
+    assert_eq!(first.wait(), 0);
+    // SAFETY: as above.
+    unsafe { libc::alarm(0) };
     while supervisors() != 0 {
         std::thread::yield_now();
     }
