@@ -81,6 +81,21 @@ def test_lists_and_proxies_hold_each_other():
         assert mapping["inner"][:] == [1, 2]
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_the_server_lets_go_of_what_a_child_had(method):
+    ctx = mp.get_context(method)
+    with ctx.Manager() as manager:
+        mapping, nested = manager.dict(), [manager.Queue()]
+        child = ctx.Process(target=write, args=(mapping, nested), daemon=True)
+        child.start()
+        child.join()
+        assert child.exitcode == 0
+        assert mapping["child"] == child.pid
+        assert manager._number_of_objects() == 2
+        del child, mapping, nested
+        assert manager._number_of_objects() == 0
+
+
 def test_the_standard_library_knows_it():
     with mp.Manager() as manager:
         assert isinstance(manager, multiprocessing.managers.SyncManager)

@@ -11,6 +11,7 @@ from typing import Any
 from allcores import pickling
 from allcores.errors import NotPicklable
 from allcores.launch.prepare import get_preparation_data, prepare
+from allcores.process import current_process
 
 _LENGTH = struct.Struct("=Q")
 
@@ -73,7 +74,14 @@ def unpack(fd: int) -> Any:
     """
     facts, body = _LENGTH.unpack(_read(fd, _LENGTH.size)), _LENGTH.unpack(_read(fd, _LENGTH.size))
     prepare(pickle.loads(_read(fd, facts[0])))
-    return pickling.loads(_read(fd, body[0]))
+    # A manager's proxies that are read here wait with counting themselves in the server until
+    # `_bootstrap` has them do it: before, it forgets all finalizers, theirs included.
+    me: Any = current_process()
+    me._inheriting = True
+    try:
+        return pickling.loads(_read(fd, body[0]))
+    finally:
+        del me._inheriting
 
 
 def _read(fd: int, size: int) -> bytearray:
