@@ -41,7 +41,7 @@ PYTEST_ARGS ?=
 
 say = @printf '\033[1m== %s\033[0m\n' "$(1)"
 
-.PHONY: help demo test test-rust test-python check bench docs wheel clean python cargo
+.PHONY: help demo test test-rust test-python crash check bench docs wheel clean python cargo
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -58,6 +58,10 @@ test-rust: cargo
 test-python: $(VENV)/.core $(VENV)/.dev
 	$(call say,tests from Python: $$($(BIN)/python -V))
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+crash: cargo ## kill a process at every instruction of every operation (STEP_SECONDS: for each)
+	$(call say,a kill at every instruction)
+	@cargo test --release --package allcores-core --locked --test step -- --all $(STEP_ARGS)
 
 check: $(VENV)/.core $(VENV)/.dev cargo ## formatting, lints and types
 	$(call say,cargo fmt)

@@ -19,9 +19,9 @@ use crate::alloc;
 use crate::arena::{Offset, Shared, arena};
 use crate::error::{Error, Result};
 use crate::handle::Handle;
-use crate::lock::Guard;
+use crate::lock::{DIED, Guard};
 use crate::object::Kind;
-use crate::slot::{self, Owner};
+use crate::slot::{self, OWNER_MASK, Owner};
 use crate::wait::{self, Deadline, Pulse};
 use cell::{CONSUMING, Cell, FREE, IN_BLOCK, Link, PRODUCING, READY, pack};
 use eventcount::EventCount;
@@ -290,6 +290,9 @@ impl View {
         }
         let index = (std::ptr::from_ref(cell).addr() - self.cells.as_ptr().addr()) >> 7;
         let position = (cell::lap(word) as u64) << self.log2 | index as u64;
+        // It may have died between the two. Nobody may see the place as a tomb before the
+        // tail counts it: the difference is what is unfinished.
+        View::help(&self.block.tail, position);
         let rare = &self.block.rare;
         let tombs = rare.tombs.load(SeqCst) as u32;
         let next = tombs.wrapping_add(1) as u64;
@@ -625,6 +628,13 @@ pub fn bereave(offset: Offset, dead: Owner) -> Result<()> {
         if cell::owner(word) == dead {
             view.bereave(cell, word)?;
         }
+    }
+    // An item may have become part of the spill without being counted: nobody would look
+    // for it before the next one is spilled. With DIED another process is at the repair.
+    let seen = view.block.spill.lock.load(Acquire);
+    if seen & OWNER_MASK == dead || seen & DIED != 0 {
+        drop(view.guard()?);
+        view.block.items.wake(1);
     }
     Ok(())
 }

@@ -318,6 +318,12 @@ pub(super) fn repair(view: &View) -> Result<()> {
     }
     spill.last.store(last, SeqCst);
     view.block.rare.spilled.store(count, SeqCst);
+    // A segment that its maker put nothing into.
+    if count == 0
+        && let Some(first) = Segment::behind(&spill.first)?
+    {
+        retire(view.block, &first)?;
+    }
     view.finish_burial();
     Ok(())
 }

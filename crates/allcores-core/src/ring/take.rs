@@ -11,6 +11,10 @@ use crate::object::Kind;
 use crate::slot::{self, Owner};
 use crate::wait::{self, Deadline, Pulse};
 
+/// So often in a row a consumer that lost to others, or is in somebody's way, tries again
+/// at once; then it looks at its deadline and signals. A guess.
+const MOST_VAIN: u32 = 1000;
+
 /// An item that was taken out.
 pub struct Got {
     /// What its sender said it is.
@@ -294,27 +298,33 @@ impl Ring {
     ) -> Result<Option<Got>> {
         let view = &self.view;
         let items = &view.block.items;
-        let mut looked = false;
+        // Rounds in which there was something, but not for us.
+        let mut vain = 0u32;
         loop {
             if let Some(got) = self.try_get(lease)? {
                 return Ok(Some(got));
             }
             // An item whose producer is at it in this moment is worth a look, too, for who
-            // doesn't want to wait.
+            // doesn't want to wait. But not again and again: it may be one in the spill, with
+            // a dead process in the only cell that it can come to.
             let coming = view.tail() > view.head();
-            if !looked && (coming || !deadline.passed()) && wait::spin(|| view.has_item()) {
-                looked = true;
+            if vain.is_multiple_of(2)
+                && (coming || !deadline.passed())
+                && wait::spin(|| view.has_item())
+            {
+                vain += 1;
                 continue;
             }
-            looked = false;
             if let Some(got) = self.try_harder(lease)? {
                 return Ok(Some(got));
             }
             let ticket = items.enter();
-            if view.has_item() {
+            if vain < MOST_VAIN && view.has_item() {
                 items.leave(ticket);
+                vain += 1;
                 continue;
             }
+            vain = 0;
             let slept = items.sleep(ticket, deadline, pulse);
             items.leave(ticket);
             if !slept? {

@@ -1,0 +1,61 @@
+//! What one operation is, and how to see that its structure is whole.
+
+use std::time::Duration;
+
+use crate::trace::End;
+use allcores_core::wait::Deadline;
+
+/// Says what is wrong.
+pub type Check = Result<(), String>;
+
+/// One operation of one structure.
+pub struct Case {
+    /// In the victim.
+    pub run: Box<dyn Fn()>,
+    /// In the survivor: content and use; leaves the structure as it was at first. Runs once
+    /// before there is a victim, with `None`.
+    pub check: Box<dyn FnMut(Option<End>) -> Check>,
+    /// Other processes that take part.
+    pub helpers: usize,
+    /// The check may come before the recovery: whoever uses the structure finds out itself.
+    pub early: bool,
+}
+
+impl Case {
+    pub fn new(
+        run: impl Fn() + 'static,
+        check: impl FnMut(Option<End>) -> Check + 'static,
+    ) -> Case {
+        Case {
+            run: Box::new(run),
+            check: Box::new(check),
+            helpers: 0,
+            early: false,
+        }
+    }
+
+    /// See [`Case::early`].
+    pub fn early(self) -> Case {
+        Case {
+            early: true,
+            ..self
+        }
+    }
+}
+
+/// An operation by name.
+#[derive(Clone, Copy)]
+pub struct Operation {
+    pub structure: &'static str,
+    pub name: &'static str,
+    pub build: fn() -> Case,
+}
+
+/// Longer than any wait of a survivor may take.
+pub fn patience() -> Deadline {
+    Deadline::after(Some(Duration::from_secs(5)))
+}
+
+pub fn ensure(holds: bool, otherwise: impl FnOnce() -> String) -> Check {
+    if holds { Ok(()) } else { Err(otherwise()) }
+}

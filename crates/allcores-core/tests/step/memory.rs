@@ -1,0 +1,172 @@
+//! Blocks, references and slots.
+
+use std::sync::atomic::Ordering::SeqCst;
+
+use allcores_core::handle::Handle;
+use allcores_core::object::Kind;
+use allcores_core::{alloc, arena, refs, slot};
+
+use crate::case::{Case, Check, Operation, ensure};
+
+pub const OPERATIONS: &[Operation] = &[
+    operation("block", "reserve and release 100 bytes", || {
+        blocks(&[100], false)
+    }),
+    operation("block", "reserve and release, zeroed", || {
+        blocks(&[1000], true)
+    }),
+    operation("block", "reserve in a new chunk", || {
+        blocks(&[32_000; 4], false)
+    }),
+    operation("block", "close chunks", || blocks(&[32_000; 24], false)),
+    operation("block", "reserve and release 200 KB", || {
+        blocks(&[200_000], false)
+    }),
+    operation("reference", "make and drop", make_and_drop),
+    operation("reference", "open and drop", open_and_drop),
+    operation("reference", "open beside 600 others", open_beside_many),
+    operation("slot", "leave and join", leave_and_join),
+    operation("slot", "fork", fork),
+];
+
+const fn operation(structure: &'static str, name: &'static str, build: fn() -> Case) -> Operation {
+    Operation {
+        structure,
+        name,
+        build,
+    }
+}
+
+pub fn raw() -> Handle {
+    Handle::publish(alloc::reserve(Kind::Raw, 64, true).unwrap()).unwrap()
+}
+
+pub fn count(offset: u64) -> u32 {
+    refs::count(alloc::meta(offset).unwrap())
+}
+
+/// What is reserved is ours alone, whatever happened before.
+fn usable() -> Check {
+    let mut all: Vec<(u64, usize, u8)> = Vec::new();
+    for (i, &len) in [64, 100, 1000, 32_000, 32_000, 32_000, 150_000, 100]
+        .iter()
+        .enumerate()
+    {
+        let offset = alloc::reserve(Kind::Raw, len, i % 2 == 0).map_err(|e| e.to_string())?;
+        let start = arena::arena().unwrap().bytes(offset, len).unwrap();
+        // SAFETY: the block was just reserved.
+        let bytes = unsafe { std::slice::from_raw_parts_mut(start, len) };
+        ensure(i % 2 != 0 || bytes.iter().all(|&b| b == 0), || {
+            "not zeroed".into()
+        })?;
+        bytes.fill(i as u8 + 1);
+        all.push((offset, len, i as u8 + 1));
+    }
+    for &(offset, len, byte) in &all {
+        let start = arena::arena().unwrap().bytes(offset, len).unwrap();
+        // SAFETY: reserved above.
+        let bytes = unsafe { std::slice::from_raw_parts(start, len) };
+        ensure(bytes.iter().all(|&b| b == byte), || "blocks overlap".into())?;
+    }
+    for (offset, ..) in all {
+        alloc::release(offset).map_err(|e| e.to_string())?;
+    }
+    Ok(())
+}
+
+fn blocks(sizes: &'static [usize], zeroed: bool) -> Case {
+    let run = move || {
+        let all: Vec<u64> = sizes
+            .iter()
+            .map(|&len| alloc::reserve(Kind::Raw, len, zeroed).unwrap())
+            .collect();
+        for offset in all {
+            alloc::release(offset).unwrap();
+        }
+    };
+    Case::new(run, |_| usable()).early()
+}
+
+fn make_and_drop() -> Case {
+    Case::new(|| drop(raw()), |_| usable())
+}
+
+fn open(numbers: (u64, u64, u32)) -> Handle {
+    Handle::open(numbers.0, numbers.1, numbers.2, Kind::Raw).unwrap()
+}
+
+/// The victim lets go of what it got by fork, and opens and drops it again.
+fn open_and_drop() -> Case {
+    let handle = std::rc::Rc::new(raw());
+    let numbers = handle.numbers().unwrap();
+    let kept = handle.clone();
+    let run = move || {
+        // SAFETY: a second owner of the same handle, in a process that dies before the first
+        // one is dropped.
+        drop(unsafe { std::ptr::read(&*kept) });
+        drop(open(numbers));
+        let mine = open(numbers);
+        drop(mine.clone());
+        drop(mine);
+    };
+    let check = move |_| {
+        let found = count(handle.offset());
+        ensure(found == 1, || format!("count {found} instead of 1"))
+    };
+    Case::new(run, check)
+}
+
+/// The victim's table of references gets another piece.
+fn open_beside_many() -> Case {
+    let many: Vec<Handle> = (0..510).map(|_| raw()).collect();
+    let run = || {
+        let more: Vec<Handle> = (0..3).map(|_| raw()).collect();
+        drop(more);
+    };
+    let check = move |_| {
+        let wrong = many.iter().filter(|h| count(h.offset()) != 1).count();
+        ensure(wrong == 0, || format!("{wrong} counts are wrong"))
+    };
+    Case::new(run, check)
+}
+
+fn leave_and_join() -> Case {
+    let handle = raw();
+    let run = || {
+        slot::leave().unwrap();
+        slot::me().unwrap();
+    };
+    let check = move |_| {
+        let found = count(handle.offset());
+        ensure(found == 1, || format!("count {found} instead of 1"))?;
+        let word = alloc::meta(handle.offset()).unwrap().word.load(SeqCst);
+        ensure(alloc::state(word) == alloc::LIVE, || {
+            "the block is gone".into()
+        })
+    };
+    Case::new(run, check)
+}
+
+/// A process is killed while it forks; its child ends by itself.
+fn fork() -> Case {
+    // SAFETY: this process waits for orphans below.
+    unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) };
+    let handle = raw();
+    let run = || {
+        // SAFETY: the child ends at once.
+        unsafe {
+            match libc::fork() {
+                0 => libc::_exit(0),
+                child => libc::waitpid(child, std::ptr::null_mut(), 0),
+            }
+        };
+    };
+    let check = move |_| {
+        // SAFETY: collects orphans; there is no other child.
+        while unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::__WALL) } > 0 {}
+        slot::recover_all().map_err(|e| e.to_string())?;
+        let found = count(handle.offset());
+        ensure(found == 1, || format!("count {found} instead of 1"))
+    };
+    Case::new(run, check)
+}
