@@ -361,10 +361,11 @@ class ForkServerContext(BaseContext):
     Process = ForkServerProcess
 
 
+# In the order of Python 3.14, whose default is the same.
 _contexts: dict[str, BaseContext] = {
     "forkserver": ForkServerContext(),
-    "spawn": SpawnContext(),
     "fork": ForkContext(),
+    "spawn": SpawnContext(),
 }
 default_context = DefaultContext(_contexts["forkserver"])
 # The names that some programs know from the standard library's module.
