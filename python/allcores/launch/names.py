@@ -109,7 +109,8 @@ def note_fork() -> None:
     for name, value in list(vars(main).items()):
         if name.startswith("__"):
             continue
-        key = known_key(value)
+        # Names may share a value, None for one: all of them have to know it by the same key.
+        key = held[id(value)][1] if id(value) in held else known_key(value)
         if key is None:
             try:
                 key = key_of(value)
