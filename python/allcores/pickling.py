@@ -85,7 +85,7 @@ def dumps(obj: Any, what: str = "the object") -> bytes:
         pickler.dispatch_table = _plain_reducers()
         pickler.dump(obj)
         data = stream.getvalue()
-        if b"__main__" not in data:
+        if b"_main__" not in data:  # nor "__mp_main__", see by_value.MAIN
             return data
     except MemoryError:
         raise

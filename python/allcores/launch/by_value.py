@@ -38,6 +38,9 @@ import cloudpickle.cloudpickle as _cp
 from allcores.launch import names, rebuild
 from allcores.launch.rebuild import DEFINITION, MISSING, VALUE, Entry
 
+# What the module of the program is called: in a process that the standard library has spawned it
+# was run again, by the other name.
+MAIN = ("__main__", "__mp_main__")
 _NAME_OPERATIONS = {
     "LOAD_GLOBAL", "STORE_GLOBAL", "DELETE_GLOBAL",
     "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS",  # in class bodies
@@ -179,10 +182,10 @@ def why(value: Any, error: Exception) -> str:
 
 def main_path(obj: Any) -> str | None:
     """Return the dotted name under which `__main__` has this function or class, if it does."""
-    if not isinstance(obj, (FunctionType, type, _CACHED)) or obj.__module__ != "__main__":
+    if not isinstance(obj, (FunctionType, type, _CACHED)) or obj.__module__ not in MAIN:
         return None
     found: Any = obj.__globals__ if isinstance(obj, FunctionType) else None
-    if found is None or found.get("__name__") != "__main__":
+    if found is None or found.get("__name__") not in MAIN:
         found = vars(sys.modules["__main__"])
     path: str = obj.__qualname__
     first, *rest = path.split(".")
@@ -214,6 +217,8 @@ class Pickler(_cp.Pickler):  # type: ignore[misc]
 
     def reducer_override(self, obj: Any) -> Any:
         """Decide for each function and class whether it travels by name or by value."""
+        if getattr(obj, "__module__", None) == "__mp_main__":
+            _send_by_value("__mp_main__")
         if isinstance(obj, FunctionType):
             if _cp._should_pickle_by_reference(obj):
                 return NotImplemented
@@ -223,7 +228,7 @@ class Pickler(_cp.Pickler):  # type: ignore[misc]
             if not isinstance(reduced, tuple) or len(reduced) < 6:
                 return reduced
             return self._refer(obj) or self._reduce_class(obj, reduced)
-        if isinstance(obj, _CACHED) and obj.__module__ == "__main__":
+        if isinstance(obj, _CACHED) and obj.__module__ in MAIN:
             return self._refer(obj) or _reduce_cached(obj)
         return NotImplemented
 
@@ -250,7 +255,7 @@ class Pickler(_cp.Pickler):  # type: ignore[misc]
         found = {name: scope[name] for name in used if name in scope}
         values: dict[str, Any] | None = None
         where: Any = (rebuild.namespace, (module,))
-        if module == "__main__":
+        if module in MAIN:
             for name, value in found.items():
                 self.soft[name] = None
                 self._message.need(name, value)
@@ -296,6 +301,11 @@ class Pickler(_cp.Pickler):  # type: ignore[misc]
         made = (key, maker, args, cls.__qualname__)
         state = (key, setter, content)
         return rebuild.make_class, made, state, None, None, rebuild.fill_class
+
+
+def _send_by_value(module: str) -> None:
+    if module in sys.modules and module not in _cp.list_registry_pickle_by_value():
+        _cp._PICKLE_BY_VALUE_MODULES.add(module)
 
 
 class _Scope:
