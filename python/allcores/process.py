@@ -20,6 +20,7 @@ from multiprocessing.process import (
 from typing import Any
 
 from allcores import _core
+from allcores.timeouts import seconds
 
 __all__ = ["BaseProcess", "active_children", "current_process", "parent_process"]
 
@@ -46,6 +47,18 @@ class _Launched(BaseProcess):
         super().start()
         # What it holds is given back the moment it dies, whoever waits for it or not.
         _core.watch(self._popen.pid)  # type: ignore[attr-defined]
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait until the process has ended, or `timeout` seconds.
+
+        Args:
+            timeout: seconds; None for as long as it takes.
+
+        Raises:
+            TypeError: the timeout is no number.
+            ValueError: the process object is closed, or the timeout is NaN.
+        """
+        super().join(seconds(timeout))
 
     def interrupt(self) -> None:
         """Send SIGINT to the process, which raises KeyboardInterrupt in it.

@@ -6,6 +6,7 @@ import functools
 import itertools
 import multiprocessing
 import multiprocessing.pool
+import operator
 import os
 import pickle
 import threading
@@ -116,7 +117,7 @@ def test_a_result_that_is_not_there_yet_says_so(forked: Any) -> None:
     with pytest.raises(multiprocessing.TimeoutError):
         result.get(timeout=0.01)
     with pytest.raises(multiprocessing.TimeoutError):
-        forked.imap(square, iter([gate])).next(timeout=0)
+        forked.imap(operator.methodcaller("wait"), iter([gate])).next(timeout=0)
     gate.set()
     assert result.get() is True
     assert result.successful()

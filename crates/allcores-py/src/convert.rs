@@ -5,7 +5,9 @@ use std::time::Duration;
 use allcores_core::handle::Handle;
 use allcores_core::wait::Deadline;
 use allcores_core::{Error, Result};
-use pyo3::exceptions::{PyMemoryError, PyOSError, PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::exceptions::{
+    PyMemoryError, PyOSError, PyOverflowError, PyRuntimeError, PyTypeError, PyValueError,
+};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
@@ -73,7 +75,14 @@ pub fn seconds(timeout: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Duration>>
     let Some(timeout) = timeout.filter(|t| !t.is_none()) else {
         return Ok(None);
     };
-    let seconds: f64 = timeout.extract().map_err(|_| {
+    let seconds: f64 = match timeout.extract::<f64>() {
+        // A whole number that no float can hold.
+        Err(error) if error.is_instance_of::<PyOverflowError>(timeout.py()) => {
+            return Ok(timeout.lt(0)?.then_some(Duration::ZERO));
+        }
+        other => other,
+    }
+    .map_err(|_| {
         PyTypeError::new_err(format!(
             "timeout must be a number of seconds or None, not {}",
             timeout

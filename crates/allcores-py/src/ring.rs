@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyFloat, PyInt, PyNone, PyString, PyTuple};
 
 use crate::block::Block;
-use crate::convert::{deadline, numbers, raise, waiting};
+use crate::convert::{deadline, numbers, raise, seconds, waiting};
 
 /// Copies from this size on let other threads run. A guess: 25 µs.
 const LARGE: usize = 256 << 10;
@@ -229,6 +229,8 @@ impl Ring {
         body: &[u8],
         timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<bool> {
+        // Before the first attempt: a wrong timeout is an error whether it is needed or not.
+        let time = seconds(timeout)?;
         if self
             .core
             .try_put(kind, 0, body)
@@ -236,7 +238,7 @@ impl Ring {
         {
             return Ok(true);
         }
-        let deadline = deadline(timeout)?;
+        let deadline = Deadline::after(time);
         waiting(py, |pulse| {
             self.core
                 .when_room(&deadline, pulse, |ring| ring.try_put(kind, 0, body))
@@ -252,6 +254,7 @@ impl Ring {
         tag: u64,
         timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<bool> {
+        let time = seconds(timeout)?;
         let small = data.len() <= INLINE && refs.is_empty();
         let write = || -> allcores_core::Result<Option<Draft>> {
             if small {
@@ -273,7 +276,7 @@ impl Ring {
         if attempt(&self.core).map_err(|error| raise(py, error))? {
             return Ok(true);
         }
-        let deadline = deadline(timeout)?;
+        let deadline = Deadline::after(time);
         waiting(py, |pulse| self.core.when_room(&deadline, pulse, attempt))
     }
 
@@ -284,11 +287,12 @@ impl Ring {
         timeout: Option<&Bound<'_, PyAny>>,
         lease: Option<&Lease>,
     ) -> PyResult<Option<Got>> {
+        let time = seconds(timeout)?;
         let got = self.core.try_get(lease).map_err(|error| raise(py, error))?;
         if got.is_some() {
             return Ok(got);
         }
-        let deadline: Deadline = deadline(timeout)?;
+        let deadline = Deadline::after(time);
         waiting(py, |pulse| self.core.get(lease, &deadline, pulse))
     }
 }

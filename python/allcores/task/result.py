@@ -13,6 +13,7 @@ from typing import Any
 
 from allcores.task.feed import Feed
 from allcores.task.line import Line, wake
+from allcores.timeouts import seconds
 
 _jobs = count()
 
@@ -60,8 +61,9 @@ class ApplyResult(_std.ApplyResult):  # type: ignore[type-arg]
 
     def wait(self, timeout: float | None = None) -> None:
         """Wait until the call has ended, or `timeout` seconds."""
+        limit = seconds(timeout)
         if not self._ready:
-            self._line.attend(self, self.ready, timeout)
+            self._line.attend(self, self.ready, limit)
 
     def get(self, timeout: float | None = None) -> Any:
         """Return what the call returned, or raise what it raised.
@@ -218,6 +220,7 @@ class IMapIterator(_std.IMapIterator):  # type: ignore[type-arg]
             StopIteration: there are no more.
             multiprocessing.TimeoutError: it took longer.
         """
+        limit = seconds(timeout)
         while True:
             try:
                 success, value = self._items.popleft()
@@ -228,7 +231,7 @@ class IMapIterator(_std.IMapIterator):  # type: ignore[type-arg]
                         raise error from error.__cause__
                     raise StopIteration from None
                 self._feed()
-                if not self._line.attend(self, self._has_news, timeout):
+                if not self._line.attend(self, self._has_news, limit):
                     raise TimeoutError(f"no result within {timeout} s; the task goes on") from None
                 continue
             self._feed()
