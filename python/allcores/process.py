@@ -20,6 +20,7 @@ from multiprocessing.process import (
 from typing import Any
 
 from allcores import _core
+from allcores.launch import tether
 from allcores.timeouts import seconds
 
 __all__ = ["BaseProcess", "active_children", "current_process", "parent_process"]
@@ -85,6 +86,8 @@ class _Launched(BaseProcess):
             # a child leaves with exit code 1 and without a traceback.
             try:
                 _unblock_interrupt()
+                if tether.is_tethered(self) and not tether.tether():
+                    sys.exit(1)
                 body()
             except KeyboardInterrupt:
                 sys.exit(1)
@@ -124,7 +127,8 @@ class Process(_Launched, _std_context.Process):
         name: only for people; not unique.
         args: positional arguments of the target.
         kwargs: keyword arguments of the target.
-        daemon: whether the child is ended with this process; None inherits.
+        daemon: whether the child is ended with this process, however that ends; None
+            inherits.
 
     Raises:
         allcores.errors.NotPicklable: from `start`; says which argument can't travel and why.

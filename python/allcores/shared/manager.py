@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import multiprocessing.managers as _std
 import os
+import signal
+import sys
 import threading
 from collections.abc import Callable, Iterable
 from multiprocessing.context import ProcessError
 from typing import Any
 
+from allcores.launch import tether
 from allcores.shared.list import List
 
 __all__ = ["BaseManager", "SharedMemoryManager", "SyncManager"]
@@ -44,6 +47,14 @@ class BaseManager(_std.BaseManager):
         if ctx is None:
             from allcores.context import default_context as ctx
         super().__init__(address, authkey, serializer, ctx, **options)
+
+    @classmethod
+    def _run_server(cls, *args: Any, **kwargs: Any) -> None:
+        # Nobody else would end the server of a process that was killed. It ends by itself, or its
+        # socket's folder would stay.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        if tether.tether(signal.SIGTERM):
+            super()._run_server(*args, **kwargs)  # type: ignore[misc]
 
 
 class SyncManager(BaseManager, _std.SyncManager):

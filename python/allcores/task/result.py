@@ -223,17 +223,20 @@ class IMapIterator(_std.IMapIterator):  # type: ignore[type-arg]
         limit = seconds(timeout)
         while True:
             try:
-                success, value = self._items.popleft()
+                item = self._items.popleft()
             except IndexError:
+                item = None
+            if item is None:
                 if self._is_over():
                     if self._error is not None:
                         error, self._error = self._error, None
                         raise error from error.__cause__
-                    raise StopIteration from None
+                    raise StopIteration
                 self._feed()
                 if not self._line.attend(self, self._has_news, limit):
-                    raise TimeoutError(f"no result within {timeout} s; the task goes on") from None
+                    raise TimeoutError(f"no result within {timeout} s; the task goes on")
                 continue
+            success, value = item
             self._feed()
             if success:
                 return value

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import select
 import signal
 from collections.abc import Callable, Iterable
 from multiprocessing import process, util
 from typing import Any
 
 from allcores import _core, pickling
+from allcores.launch import tether
 from allcores.task import failure
 from allcores.task.function import Functions
 from allcores.task.records import (
@@ -69,9 +68,12 @@ def main(
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.set_wakeup_fd(-1)
     # The pool ends its workers; that is no reason why they should have no children.
-    process.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
-    if not _die_with_parent():
-        return
+    # They end with it, though, as nobody else knows of them.
+    config = process.current_process()._config  # type: ignore[attr-defined]
+    config["daemon"] = False
+    config[tether.MARK] = True
+    if not tether.tether():
+        return  # (where there is no such thing, an idle worker still looks every second)
     try:
         worker = _Worker(link, interrupts)
     except (ValueError, OSError):
@@ -80,28 +82,6 @@ def main(
         return  # the pool's process ended while this one started
     if worker.start(initializer, initargs):
         worker.run(maxtasks)
-
-
-def _die_with_parent() -> bool:
-    """Let the kernel kill this process when its parent ends; False when it has ended already.
-
-    The parent holds the other end of a pipe. Its closing raises a signal here, whatever the
-    task is doing, and without a thread, which would make a later fork in a task risky.
-    """
-    parent = process.parent_process()
-    sentinel = None if parent is None else getattr(parent, "_sentinel", None)
-    if sentinel is None:
-        return True
-    try:
-        fcntl.fcntl(sentinel, fcntl.F_SETOWN, os.getpid())
-        fcntl.fcntl(sentinel, fcntl.F_SETSIG, signal.SIGKILL)
-        flags = fcntl.fcntl(sentinel, fcntl.F_GETFL)
-        fcntl.fcntl(sentinel, fcntl.F_SETFL, flags | fcntl.FASYNC)
-    except (AttributeError, OSError):
-        return True  # not on this system: an idle worker still looks every second
-    poll = select.poll()
-    poll.register(sentinel, select.POLLIN)
-    return not poll.poll(0)
 
 
 class _Worker:
