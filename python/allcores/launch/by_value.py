@@ -189,12 +189,14 @@ def main_path(obj: Any) -> str | None:
         found = vars(sys.modules["__main__"])
     path: str = obj.__qualname__
     first, *rest = path.split(".")
-    found = found.get(first)
+    found = root = found.get(first)
     for part in rest:
         if not isinstance(found, type):
             return None
         found = vars(found).get(part)
-    return path if found is obj else None
+    if found is not obj or (rest and main_path(root) is None):
+        return None  # part of a class that itself travels by value takes its methods along
+    return path
 
 
 class Pickler(_cp.Pickler):  # type: ignore[misc]
