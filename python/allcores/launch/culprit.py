@@ -6,6 +6,7 @@ import functools
 import io
 import types
 from collections.abc import Iterator
+from multiprocessing.process import AuthenticationString  # type: ignore[attr-defined]
 from typing import Any
 
 from allcores.errors import NotPicklable
@@ -23,6 +24,8 @@ _ADVICE = {
     "frame": "it belongs to a running call",
     "traceback": "it belongs to a running call; pass traceback.format_exception()'s text",
     "sqlite3.Connection": "a connection belongs to one process; open it over there",
+    "multiprocessing.process.AuthenticationString": "a process object belongs to the process "
+    "that made it; pass its pid or its name",
     "_contextvars.Token": "it belongs to one context",
     "select.epoll": "it belongs to one process; make it over there",
     "multiprocessing.pool.Pool": "a pool belongs to the process that made it; pass what it "
@@ -65,6 +68,8 @@ def reason(leaf: Any, error: Exception) -> str:
 
 def shorten(obj: Any, limit: int = 60) -> str:
     """Return the repr of anything, cut to one short line."""
+    if isinstance(obj, AuthenticationString):
+        return "the key"  # a secret: messages end up in logs
     try:
         text = " ".join(repr(obj).split())
     except Exception:
