@@ -120,8 +120,7 @@ struct Chunk {
     state: AtomicU64,
     /// In a HEAD: the number of chunks.
     len: AtomicU64,
-    /// In a HEAD: the number of bytes asked for.
-    bytes: AtomicU64,
+    _reserved: AtomicU64,
     /// In a SMALL: about how many blocks are free.
     free: AtomicU32,
     _pad: AtomicU32,
@@ -698,7 +697,6 @@ fn reserve_large(
         }
         let head = chunk(arena, first)?;
         head.len.store(n as u64, Release);
-        head.bytes.store(bytes as u64, Release);
         let word = meta.word.load(Relaxed);
         meta.word
             .store(pack(generation(word), me, kind, RESERVED), Release);
