@@ -3,6 +3,7 @@
 //! From the bottom up; a module uses only what stands above it in this list:
 //!
 //! - [`os`]: system calls
+//! - [`crash`]: places where a test can kill a process
 //! - [`spin`]: a lock among the threads of a process, for data that is not shared
 //! - [`arena`]: one anonymous shared memory for a program and all its processes
 //! - [`slot`]: who takes part, and who is dead
@@ -25,6 +26,7 @@ pub mod alloc;
 pub mod arena;
 pub mod barrier;
 pub mod condition;
+pub mod crash;
 pub mod error;
 pub mod event;
 pub mod handle;

@@ -15,6 +15,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering::*};
 
+use crate::crash::crash_point;
 use crate::error::{Error, Result};
 use crate::os;
 use crate::slot::{self, OWNER_MASK, Owner};
@@ -32,7 +33,7 @@ pub const DIED: u32 = 1 << 30;
 #[inline]
 pub fn try_lock(word: &AtomicU32) -> Result<bool> {
     let me = slot::me()?;
-    if word.compare_exchange(0, me, Acquire, Relaxed).is_ok() {
+    if try_fast(word, me) {
         return Ok(true);
     }
     Ok(try_lock_slow(word, me, 0))
@@ -52,7 +53,10 @@ fn try_lock_slow(word: &AtomicU32, me: Owner, mark: u32) -> bool {
             next |= DIED;
         }
         match word.compare_exchange(seen, next, Acquire, Relaxed) {
-            Ok(_) => return true,
+            Ok(_) => {
+                crash_point!("lock: taken, not at the first try");
+                return true;
+            }
             // Another taker, or another sleeper that marks itself: look again. Each
             // round somebody else got on, so this ends.
             Err(now) => seen = now,
@@ -64,7 +68,11 @@ fn try_lock_slow(word: &AtomicU32, me: Owner, mark: u32) -> bool {
 /// call. A false says nothing about whether it is free.
 #[inline]
 pub fn try_fast(word: &AtomicU32, me: Owner) -> bool {
-    word.compare_exchange(0, me, Acquire, Relaxed).is_ok()
+    let taken = word.compare_exchange(0, me, Acquire, Relaxed).is_ok();
+    if taken {
+        crash_point!("lock: taken");
+    }
+    taken
 }
 
 /// Takes the lock, waiting until `deadline`; false when that passed first.
@@ -74,7 +82,7 @@ pub fn try_fast(word: &AtomicU32, me: Owner) -> bool {
 #[inline]
 pub fn lock(word: &AtomicU32, deadline: &Deadline, pulse: Pulse) -> Result<bool> {
     let me = slot::me()?;
-    if word.compare_exchange(0, me, Acquire, Relaxed).is_ok() {
+    if try_fast(word, me) {
         return Ok(true);
     }
     lock_slow(word, me, deadline, pulse)
@@ -93,6 +101,7 @@ fn lock_slow(word: &AtomicU32, me: Owner, deadline: &Deadline, pulse: Pulse) -> 
                     .is_ok()
         });
         if taken {
+            crash_point!("lock: taken while looking");
             return Ok(true);
         }
         if try_lock_slow(word, me, mark) {
@@ -109,6 +118,7 @@ fn lock_slow(word: &AtomicU32, me: Owner, deadline: &Deadline, pulse: Pulse) -> 
         {
             continue;
         }
+        crash_point!("lock: marked, about to sleep");
         // From here on others may sleep beside us, so whoever of us gets the lock has
         // to leave the mark for the rest.
         mark = WAITERS;
@@ -132,7 +142,9 @@ fn lock_slow(word: &AtomicU32, me: Owner, deadline: &Deadline, pulse: Pulse) -> 
 /// For a waiter that gives up: a wake-up that it may have swallowed goes to the next one.
 fn pass_on(word: &AtomicU32) {
     // The mark may have gone with that wake-up, while others sleep on.
-    if word.fetch_or(WAITERS, Relaxed) & OWNER_MASK == 0 {
+    let seen = word.fetch_or(WAITERS, Relaxed);
+    crash_point!("lock: given up waiting, marked");
+    if seen & OWNER_MASK == 0 {
         os::futex_wake(word, 1);
     }
 }
@@ -155,8 +167,10 @@ pub fn unlock(word: &AtomicU32) -> Result<()> {
             Err(now) => seen = now,
         }
     }
+    crash_point!("lock: free, nobody woken yet");
     if seen & WAITERS != 0 {
         os::futex_wake(word, 1);
+        crash_point!("lock: free, one woken");
     }
     Ok(())
 }
@@ -180,8 +194,11 @@ impl<'a> Guard<'a> {
         lock(word, &Deadline::NEVER, &mut wait::no_pulse)?;
         let guard = Guard(word);
         if word.load(Relaxed) & DIED != 0 {
+            crash_point!("lock: to repair");
             repair()?;
+            crash_point!("lock: repaired, not said yet");
             word.fetch_and(!DIED, Relaxed);
+            crash_point!("lock: repaired");
         }
         Ok(guard)
     }
@@ -218,6 +235,7 @@ pub fn bereave(word: &AtomicU32, dead: Owner) {
     while seen & OWNER_MASK == dead {
         match word.compare_exchange(seen, DIED | seen & WAITERS, AcqRel, Relaxed) {
             Ok(_) => {
+                crash_point!("lock: taken from the dead, nobody woken yet");
                 os::futex_wake(word, 1);
                 return;
             }
