@@ -20,6 +20,7 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
 
 use crate::arena::{Arena, CHUNK, Offset, Shared, arena};
+use crate::crash::crash_point;
 use crate::error::{Error, Result};
 use crate::lock::Guard;
 use crate::object::Kind;
@@ -220,6 +221,7 @@ pub fn reserve(kind: Kind, bytes: usize, zeroed: bool) -> Result<Offset> {
                 let start = arena.bytes(offset, SIZES[class])?;
                 // SAFETY: the block was just reserved by us, nobody else may touch it.
                 unsafe { start.write_bytes(0, bytes.next_multiple_of(64).min(SIZES[class])) };
+                crash_point!("alloc.reserve: zeroed");
             }
             offset
         }
@@ -240,6 +242,7 @@ pub fn turn_into(offset: Offset, kind: Kind) -> Result<()> {
     let meta = meta(offset)?;
     let word = meta.word.load(Relaxed) & !(63 << KIND_SHIFT);
     meta.word.store(word | (kind as u64) << KIND_SHIFT, Release);
+    crash_point!("alloc.turn_into: of its kind");
     Ok(())
 }
 
@@ -250,11 +253,13 @@ pub fn turn_into(offset: Offset, kind: Kind) -> Result<()> {
 pub fn publish(offset: Offset, refs: u32) -> Result<()> {
     let meta = meta(offset)?;
     meta.refs.store(refs as u64, Relaxed);
+    crash_point!("alloc.publish: counted");
     let word = meta.word.load(Relaxed);
     meta.word.store(
         word & !3 & !((OWNER_MASK as u64) << OWNER_SHIFT) | LIVE,
         Release,
     );
+    crash_point!("alloc.publish: LIVE");
     Ok(())
 }
 
@@ -267,6 +272,7 @@ pub fn give_to(offset: Offset, owner: Owner) -> Result<()> {
     let word = meta.word.load(Relaxed) & !((OWNER_MASK as u64) << OWNER_SHIFT);
     meta.word
         .store(word | (owner as u64) << OWNER_SHIFT, Release);
+    crash_point!("alloc.give_to: given");
     Ok(())
 }
 
@@ -278,10 +284,12 @@ pub fn adopt(offset: Offset, seen: u64) -> Result<bool> {
     let me = slot::me()?;
     let mine =
         seen & !3 & !((OWNER_MASK as u64) << OWNER_SHIFT) | (me as u64) << OWNER_SHIFT | RESERVED;
-    Ok(meta(offset)?
+    let adopted = meta(offset)?
         .word
         .compare_exchange(seen, mine, AcqRel, Relaxed)
-        .is_ok())
+        .is_ok();
+    crash_point!("alloc.adopt: RESERVED by us");
+    Ok(adopted)
 }
 
 /// Makes a block LIVE that is not counted, if its word still is `seen`.
@@ -290,10 +298,12 @@ pub fn adopt(offset: Offset, seen: u64) -> Result<bool> {
 /// When `offset` is no block.
 pub fn settle(offset: Offset, seen: u64) -> Result<bool> {
     let live = seen & !3 & !((OWNER_MASK as u64) << OWNER_SHIFT) | LIVE;
-    Ok(meta(offset)?
+    let settled = meta(offset)?
         .word
         .compare_exchange(seen, live, AcqRel, Relaxed)
-        .is_ok())
+        .is_ok();
+    crash_point!("alloc.settle: LIVE");
+    Ok(settled)
 }
 
 /// Begins the end of a block: LIVE becomes RETIRED by this process. False when the block
@@ -315,11 +325,15 @@ pub fn retire_for(offset: Offset, owner: Owner) -> Result<bool> {
     let word = meta.word.load(Acquire);
     let retired =
         word & !3 & !((OWNER_MASK as u64) << OWNER_SHIFT) | (owner as u64) << OWNER_SHIFT | RETIRED;
-    Ok(state(word) == LIVE
+    let begun = state(word) == LIVE
         && meta
             .word
             .compare_exchange(word, retired, AcqRel, Relaxed)
-            .is_ok())
+            .is_ok();
+    if begun {
+        crash_point!("alloc.retire: RETIRED");
+    }
+    Ok(begun)
 }
 
 /// Gives back a block that this process has reserved or retired.
@@ -338,21 +352,26 @@ pub fn release(offset: Offset) -> Result<()> {
     let class = ((chunk_state >> 8) as usize).min(CLASSES - 1);
     let next = generation(meta.word.load(Relaxed)).wrapping_add(1);
     meta.refs.store(0, Relaxed);
+    crash_point!("alloc.release: count 0");
     meta.word.store(free_word(next), Release);
+    crash_point!("alloc.release: FREE");
     // A crash between here and there makes the hints wrong by one, which costs
     // nothing: they are set right when the chunk is next looked through. One that
     // another is just setting right may be below zero for a moment.
     let free = chunk.free.fetch_add(1, Relaxed).wrapping_add(1);
+    crash_point!("alloc.release: chunk counts one more");
     let header = arena.header();
     let all_free = header.class_free[class]
         .fetch_add(1, Relaxed)
         .wrapping_add(1);
+    crash_point!("alloc.release: class counts one more");
     // The block used last is the one in the processor's cache: take it first next time.
     LOOK[class].store(
         (index as u64) << 32 | (inside / SIZES[class]) as u64,
         Relaxed,
     );
     header.class_hint[class].store(index as u64, Relaxed);
+    crash_point!("alloc.release: hint");
     let n = per_chunk(class);
     if free as usize >= n && all_free as usize > 4 * n {
         close_chunk(arena, index, class)?;
@@ -393,11 +412,13 @@ fn reserve_small(arena: &Arena, me: Owner, kind: Kind, class: usize) -> Result<O
                 && let Some(found) = take_from(arena, me, kind, class, index, 0)?
             {
                 header.class_scan[class].store(index as u64, Relaxed);
+                crash_point!("alloc.reserve: where to scan");
                 return Ok(found);
             }
         }
         // The hint was too high: whoever died between two counters left it so.
         header.class_free[class].store(0, Relaxed);
+        crash_point!("alloc.reserve: class count put right");
     }
     // A new chunk may be emptied by others before we get a block, so try more than once.
     for _ in 0..64 {
@@ -441,33 +462,42 @@ fn take_from(
         {
             continue;
         }
+        crash_point!("alloc.take: RESERVED");
         // Had the chunk been closed meanwhile, the block would no longer be one. The
         // closer stores the state, then reads the words; we did the reverse. One of us
         // sees the other.
         if chunk.state.load(SeqCst) != open {
             meta.word.store(free_word(generation(word)), SeqCst);
+            crash_point!("alloc.take: put back, as the chunk is closed");
             return Ok(None);
         }
         dec(&chunk.free);
+        crash_point!("alloc.take: chunk counts one less");
         dec64(&arena.header().class_free[class]);
+        crash_point!("alloc.take: class counts one less");
         LOOK[class].store((index as u64) << 32 | ((block + 1) % n) as u64, Relaxed);
         return Ok(Some(arena.data_at(index) + (block * SIZES[class]) as u64));
     }
     // Full, whatever the hint says.
     chunk.free.store(0, Relaxed);
+    crash_point!("alloc.take: chunk is full");
     Ok(None)
 }
 
 /// One less, but not below zero: hints may be off after a crash.
 fn dec(hint: &AtomicU32) {
     if hint.fetch_sub(1, Relaxed) == 0 {
+        crash_point!("alloc.hint: of a chunk below zero");
         hint.store(0, Relaxed);
+        crash_point!("alloc.hint: of a chunk put right");
     }
 }
 
 fn dec64(hint: &AtomicU64) {
     if hint.fetch_sub(1, Relaxed) == 0 {
+        crash_point!("alloc.hint: of a class below zero");
         hint.store(0, Relaxed);
+        crash_point!("alloc.hint: of a class put right");
     }
 }
 
@@ -485,18 +515,23 @@ fn chunk_guard(arena: &Arena) -> Result<Guard<'static>> {
             // Whether the chunks were being taken or given back: nobody has them now.
             // Their memory may or may not be there, so let it go to be certain.
             os::give_back(arena.fd(), arena.data_at(first) as usize, n * CHUNK)?;
+            crash_point!("alloc.repair: memory given back");
             let meta = meta_in(arena, first, 0)?;
             let word = meta.word.load(Relaxed);
             if state(word) != FREE {
                 meta.word
                     .store(free_word(generation(word).wrapping_add(1)), Release);
+                crash_point!("alloc.repair: block FREE");
             }
             for i in first..first + n {
                 chunk(arena, i)?.state.store(HOLE, Release);
+                crash_point!("alloc.repair: chunk a HOLE");
             }
             header.chunk_first_free.fetch_min(first as u64, Relaxed);
+            crash_point!("alloc.repair: first free");
         }
         header.chunk_intent[1].store(0, Release);
+        crash_point!("alloc.repair: no intent");
         // The count of warm chunks may be off; make it right. A chunk that was being
         // closed stays in use: its blocks were not all seen to be free.
         let used = header.chunks_used.load(Acquire) as usize;
@@ -507,9 +542,11 @@ fn chunk_guard(arena: &Arena) -> Result<Guard<'static>> {
             warm += u64::from(state == EMPTY);
             if state & 255 == CLOSING {
                 chunk.state.store(state & !255 | SMALL, SeqCst);
+                crash_point!("alloc.repair: chunk SMALL again");
             }
         }
         header.chunks_warm.store(warm, Relaxed);
+        crash_point!("alloc.repair: warm ones counted");
         Ok(())
     })
 }
@@ -566,28 +603,40 @@ fn take_chunks(arena: &Arena, n: usize, bytes: usize) -> Result<(usize, bool)> {
         let fd = arena.fd();
         let from = arena.chunk_at(used) as usize;
         os::commit(fd, from, arena.chunk_at(end) as usize - from)?;
+        crash_point!("alloc.chunks: descriptors there");
         os::commit(fd, arena.data_at(used) as usize, (end - used) * CHUNK)?;
+        crash_point!("alloc.chunks: memory there");
         for i in used..end {
             chunk(arena, i)?.state.store(EMPTY, Release);
+            crash_point!("alloc.chunks: new one EMPTY");
         }
         header.chunks_warm.fetch_add((end - used) as u64, Relaxed);
+        crash_point!("alloc.chunks: new ones counted");
         header.chunks_used.store(end as u64, Release);
+        crash_point!("alloc.chunks: new ones in use");
     }
     os::commit(arena.fd(), arena.metas_at(start) as usize, os::PAGE)?;
+    crash_point!("alloc.chunks: words there");
     // Noted first: if we die between here and the end of the change, the next holder
     // of the lock undoes it.
     header.chunk_intent[0].store(start as u64, Release);
+    crash_point!("alloc.chunks: intent, where");
     header.chunk_intent[1].store(n as u64, Release);
+    crash_point!("alloc.chunks: intent");
     if cold > 0 {
         let committed = os::commit(arena.fd(), arena.data_at(start) as usize, n * CHUNK);
+        crash_point!("alloc.chunks: cold ones have memory");
         if let Err(error) = committed {
             os::give_back(arena.fd(), arena.data_at(start) as usize, n * CHUNK)?;
+            crash_point!("alloc.chunks: refused, given back");
             for i in start..start + n {
                 if chunk(arena, i)?.state.swap(HOLE, Release) == EMPTY {
                     dec64(&header.chunks_warm);
                 }
+                crash_point!("alloc.chunks: refused, a HOLE");
             }
             header.chunk_intent[1].store(0, Release);
+            crash_point!("alloc.chunks: refused, no intent");
             return Err(error);
         }
     }
@@ -597,10 +646,13 @@ fn take_chunks(arena: &Arena, n: usize, bytes: usize) -> Result<(usize, bool)> {
     }
     let left = header.chunks_warm.load(Relaxed).saturating_sub(warm);
     header.chunks_warm.store(left, Relaxed);
+    crash_point!("alloc.chunks: warm ones counted");
     if first_free == Some(start) || first_free.is_none() {
         header.chunk_first_free.store((start + n) as u64, Relaxed);
+        crash_point!("alloc.chunks: first free behind");
     } else if let Some(first) = first_free {
         header.chunk_first_free.store(first as u64, Relaxed);
+        crash_point!("alloc.chunks: first free before");
     }
     Ok((start, warm == 0 || start >= used))
 }
@@ -614,17 +666,24 @@ fn open_chunk(arena: &Arena, class: usize) -> Result<usize> {
     let words = n * size_of::<Meta>();
     if let Err(error) = os::commit(arena.fd(), arena.metas_at(index) as usize, words) {
         chunk(arena, index)?.state.store(EMPTY, Release);
+        crash_point!("alloc.open: refused, EMPTY");
         header.chunk_intent[1].store(0, Release);
+        crash_point!("alloc.open: refused, no intent");
         return Err(error);
     }
     let chunk = chunk(arena, index)?;
     chunk.free.store(n as u32, Relaxed);
+    crash_point!("alloc.open: chunk counts");
     // Before others can take blocks of it: repairing the intent after a crash would take
     // the chunk from under them. Without it the chunk is simply free.
     header.chunk_intent[1].store(0, SeqCst);
+    crash_point!("alloc.open: no intent");
     chunk.state.store(SMALL | (class as u64) << 8, SeqCst);
+    crash_point!("alloc.open: SMALL");
     header.class_free[class].fetch_add(n as u64, Relaxed);
+    crash_point!("alloc.open: class counts");
     header.class_hint[class].store(index as u64, Relaxed);
+    crash_point!("alloc.open: hint");
     Ok(index)
 }
 
@@ -641,6 +700,7 @@ fn close_chunk(arena: &Arena, index: usize, class: usize) -> Result<()> {
     {
         return Ok(());
     }
+    crash_point!("alloc.close: CLOSING");
     let n = per_chunk(class);
     let mut free = 0;
     for block in 0..n {
@@ -648,11 +708,14 @@ fn close_chunk(arena: &Arena, index: usize, class: usize) -> Result<()> {
     }
     if free < n {
         c.free.store(free as u32, Relaxed);
+        crash_point!("alloc.close: in use, count right");
         c.state.store(open, SeqCst);
+        crash_point!("alloc.close: in use, SMALL again");
         return Ok(());
     }
     let before = header.class_free[class].load(Relaxed);
     header.class_free[class].store(before.saturating_sub(n as u64), Relaxed);
+    crash_point!("alloc.close: class counts");
     free_chunks(arena, index, 1)
 }
 
@@ -660,20 +723,27 @@ fn close_chunk(arena: &Arena, index: usize, class: usize) -> Result<()> {
 fn free_chunks(arena: &Arena, first: usize, n: usize) -> Result<()> {
     let header = arena.header();
     header.chunk_intent[0].store(first as u64, Release);
+    crash_point!("alloc.free: intent, where");
     header.chunk_intent[1].store(n as u64, Release);
+    crash_point!("alloc.free: intent");
     let keep = header.chunks_warm.load(Relaxed) + n as u64 <= WARM;
     if !keep {
         os::give_back(arena.fd(), arena.data_at(first) as usize, n * CHUNK)?;
+        crash_point!("alloc.free: memory given back");
     }
     for i in first..first + n {
         let state = if keep { EMPTY } else { HOLE };
         chunk(arena, i)?.state.store(state, SeqCst);
+        crash_point!("alloc.free: chunk free");
     }
     if keep {
         header.chunks_warm.fetch_add(n as u64, Relaxed);
+        crash_point!("alloc.free: warm ones counted");
     }
     header.chunk_first_free.fetch_min(first as u64, Relaxed);
+    crash_point!("alloc.free: first free");
     header.chunk_intent[1].store(0, Release);
+    crash_point!("alloc.free: no intent");
     Ok(())
 }
 
@@ -694,14 +764,19 @@ fn reserve_large(
         let meta = meta_in(arena, first, 0)?;
         for i in first + 1..first + n {
             chunk(arena, i)?.state.store(TAIL, Release);
+            crash_point!("alloc.large: TAIL");
         }
         let head = chunk(arena, first)?;
         head.len.store(n as u64, Release);
+        crash_point!("alloc.large: length");
         let word = meta.word.load(Relaxed);
         meta.word
             .store(pack(generation(word), me, kind, RESERVED), Release);
+        crash_point!("alloc.large: RESERVED");
         head.state.store(HEAD, Release);
+        crash_point!("alloc.large: HEAD");
         arena.header().chunk_intent[1].store(0, Release);
+        crash_point!("alloc.large: no intent");
         (first, clean)
     };
     let offset = arena.data_at(first);
@@ -709,6 +784,7 @@ fn reserve_large(
         let start = arena.bytes(offset, bytes)?;
         // SAFETY: the block was just reserved by us, nobody else may touch it.
         unsafe { start.write_bytes(0, bytes) };
+        crash_point!("alloc.large: zeroed");
     }
     Ok(offset)
 }
@@ -726,10 +802,14 @@ fn release_large(arena: &Arena, first: usize, meta: &Meta) -> Result<()> {
     // would leave a word that the chunk's next use takes for a block of its own.
     let header = arena.header();
     header.chunk_intent[0].store(first as u64, SeqCst);
+    crash_point!("alloc.release_large: intent, where");
     header.chunk_intent[1].store(n as u64, SeqCst);
+    crash_point!("alloc.release_large: intent");
     meta.refs.store(0, Relaxed);
+    crash_point!("alloc.release_large: count 0");
     let next = generation(meta.word.load(Relaxed)).wrapping_add(1);
     meta.word.store(free_word(next), SeqCst);
+    crash_point!("alloc.release_large: FREE");
     free_chunks(arena, first, n)
 }
 

@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
 
 use crate::alloc;
 use crate::arena::{Offset, Shared, arena};
+use crate::crash::crash_point;
 use crate::error::{Error, Result};
 use crate::handle::Handle;
 use crate::object::Kind;
@@ -176,7 +177,9 @@ impl Barrier {
         let offset = alloc::reserve(Kind::Barrier, size_of::<BarrierBlock>(), true)?;
         let block: &BarrierBlock = arena()?.at(offset)?;
         block.parties.store(parties, Relaxed);
+        crash_point!("barrier.new: parties");
         block.word.store((NEVER as u64) << 48, Relaxed);
+        crash_point!("barrier.new: word");
         Barrier::of(Handle::publish(offset)?)
     }
 
@@ -308,6 +311,7 @@ impl Barrier {
                 let seen = member.load(Acquire);
                 if seen != 0 && !slot::is_alive(owner_of(seen)) {
                     let _ = member.compare_exchange(seen, 0, AcqRel, Relaxed);
+                    crash_point!("barrier.reset: dead member struck out");
                 }
             }
         }
@@ -345,7 +349,9 @@ impl Barrier {
                     return Ok(());
                 }
                 block.used.fetch_max(number as u32 + 1, AcqRel);
+                crash_point!("barrier.enrol: may be used");
                 if member.compare_exchange(seen, now, AcqRel, Relaxed).is_ok() {
+                    crash_point!("barrier.enrol: member");
                     self.member.store(number as u32, Relaxed);
                     return Ok(());
                 }
@@ -381,8 +387,12 @@ impl BarrierBlock {
             .word
             .compare_exchange(seen.pack(), next.pack(), AcqRel, Relaxed)
             .is_ok();
+        if swapped {
+            crash_point!("barrier: changed, nobody woken yet");
+        }
         if swapped && seen.waiters && !next.waiters {
             os::futex_wake(self.low(), u32::MAX);
+            crash_point!("barrier: changed, all woken");
         }
         swapped
     }
@@ -476,6 +486,7 @@ impl BarrierBlock {
             (recent && word.state != BROKEN).then_some(word.broken())
         });
         let _ = member.compare_exchange(seen, 0, AcqRel, Relaxed);
+        crash_point!("barrier.mourn: struck out");
     }
 }
 
@@ -496,6 +507,7 @@ pub fn bereave(offset: Offset, dead: Owner) -> Result<()> {
         }
         if dead == slot::joined() {
             let _ = member.compare_exchange(seen, 0, AcqRel, Relaxed);
+            crash_point!("barrier.bereave: off the list");
         } else {
             block.mourn(member, seen);
         }

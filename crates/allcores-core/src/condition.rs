@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use crate::alloc;
 use crate::arena::{Offset, Shared, arena};
+use crate::crash::crash_point;
 use crate::error::{Error, Result};
 use crate::handle::Handle;
 use crate::mutex::{Mutex, NotReleased};
@@ -167,10 +168,13 @@ impl Condition {
         let from = self.latest.load(Relaxed) as usize;
         let (number, node, mut seen) = block.claim(slot::me()?, from)?;
         self.latest.store(number as u32, Relaxed);
-        node.ticket
-            .store(block.tickets.fetch_add(1, Relaxed), Relaxed);
+        let ticket = block.tickets.fetch_add(1, Relaxed);
+        crash_point!("condition.wait: ticket drawn");
+        node.ticket.store(ticket, Relaxed);
+        crash_point!("condition.wait: ticket noted");
         seen = with_state(seen, WAITING);
         node.word.store(seen, Release);
+        crash_point!("condition.wait: WAITING");
         let waited = match lock.release_all() {
             Ok(depth) => {
                 let waited = block.sleep(node, seen, deadline, pulse);
@@ -188,6 +192,7 @@ impl Condition {
             Err(error) => {
                 block.give_up(node);
                 node.word.store(freed(node.load()), Release);
+                crash_point!("condition.wait: not its lock, FREE");
                 return Err(error);
             }
         };
@@ -197,6 +202,7 @@ impl Condition {
             block.notify(1)?;
         }
         node.word.store(freed(node.load()), Release);
+        crash_point!("condition.wait: FREE");
         Ok(waited?)
     }
 
@@ -259,10 +265,12 @@ impl ConditionBlock {
                 // Before the node, so that notifiers and recovery look at it.
                 if number >= used {
                     self.used.fetch_max(number as u32 + 1, AcqRel);
+                    crash_point!("condition.claim: may be used");
                 }
                 let version = (seen as u32 & !STATE).wrapping_add(NEXT_VERSION);
                 let mine = (me as u64) << 32 | (version | CLAIMED) as u64;
                 if node.swap(seen, mine) {
+                    crash_point!("condition.claim: CLAIMED");
                     return Ok((number, node, mine));
                 }
             }
@@ -286,6 +294,7 @@ impl ConditionBlock {
         if !node.swap(seen, asleep) {
             return Ok(true);
         }
+        crash_point!("condition.sleep: ASLEEP");
         loop {
             match wait::sleep(node.low(), asleep as u32, deadline, pulse) {
                 Ok(true) if state_of(node.load()) == NOTIFIED => return Ok(true),
@@ -305,6 +314,7 @@ impl ConditionBlock {
         let mut seen = node.load();
         while is_waiting(seen) {
             if node.swap(seen, with_state(seen, CLAIMED)) {
+                crash_point!("condition.give_up: CLAIMED");
                 return true;
             }
             seen = node.load();
@@ -374,12 +384,15 @@ impl ConditionBlock {
                 seen = node.load();
                 continue;
             }
+            crash_point!("condition.wake: NOTIFIED, not woken yet");
             let woken = state_of(seen) == ASLEEP && os::futex_wake(node.low(), 1) > 0;
+            crash_point!("condition.wake: woken, if it was asleep");
             // Who was woken just now was alive. Others may only look so.
             if woken || slot::is_alive(owner_of(seen)) {
                 return Ok(true);
             }
             node.swap(notified, freed(notified));
+            crash_point!("condition.wake: it was dead, FREE");
             return Ok(false);
         }
         Ok(false)
@@ -404,8 +417,10 @@ impl ConditionBlock {
             if lost {
                 if state_of(seen) == NOTIFIED {
                     self.notify(1)?;
+                    crash_point!("condition.rescue: passed on");
                 }
                 node.swap(seen, freed(seen));
+                crash_point!("condition.rescue: FREE");
             }
         }
         Ok(())

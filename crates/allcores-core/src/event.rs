@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU32, Ordering::*};
 
 use crate::alloc;
 use crate::arena::{Offset, Shared, arena};
+use crate::crash::crash_point;
 use crate::error::Result;
 use crate::handle::Handle;
 use crate::object::Kind;
@@ -90,14 +91,17 @@ impl Event {
                 Err(now) => seen = now,
             }
         }
+        crash_point!("event.set: set, nobody woken yet");
         if seen & WAITERS != 0 {
             os::futex_wake(word, u32::MAX);
+            crash_point!("event.set: set, all woken");
         }
     }
 
     /// Takes the flag back.
     pub fn clear(&self) {
         self.block.word.fetch_and(!SET, AcqRel);
+        crash_point!("event.clear: clear");
     }
 
     /// Waits until it is set, or was meanwhile; false when `deadline` passed first.
@@ -129,6 +133,7 @@ impl Event {
             {
                 continue;
             }
+            crash_point!("event.wait: marked, about to sleep");
             if !wait::sleep(word, seen | WAITERS, deadline, pulse)? {
                 return Ok(happened(word.load(Acquire)));
             }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering::*};
 
 use crate::alloc;
 use crate::arena::{Offset, arena};
+use crate::crash::crash_point;
 use crate::error::{Error, Result};
 use crate::object::Kind;
 use crate::os;
@@ -91,6 +92,7 @@ fn new_piece(owner: Owner, last: Option<Offset>) -> Result<Offset> {
         Some(last) => arena.at::<AtomicU64>(last)?.store(piece, Release),
         None => slot::slot(owner)?.shares.store(piece, Release),
     }
+    crash_point!("handle.piece: linked");
     Ok(piece)
 }
 
@@ -285,6 +287,7 @@ extern "C" fn before_fork() {
             cord: os::pipe().ok(),
         }
     });
+    crash_point!("handle.fork: prepared");
 }
 
 /// Makes the child's table: the same places refer to the same blocks.
@@ -315,6 +318,7 @@ extern "C" fn after_fork_parent() {
     }) = own.prepared.take()
     {
         own.unborn.push((owner, end));
+        crash_point!("handle.fork: parent knows of the child");
     }
     drop(own);
     // SAFETY: `before_fork` forgot the guard, in this thread.
@@ -359,6 +363,7 @@ extern "C" fn after_fork_child() {
         }
         _ => own.table = None,
     }
+    crash_point!("handle.fork: child let go of the cord");
     drop(own);
     // SAFETY: `before_fork` forgot the guard, in the thread that this one is a copy of.
     drop(unsafe { LOCK.relock() });

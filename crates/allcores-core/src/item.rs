@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
 
 use crate::alloc;
 use crate::arena::{Offset, Shared, arena};
+use crate::crash::crash_point;
 use crate::error::{Error, Result};
 use crate::handle::Handle;
 use crate::object::{self, Kind};
@@ -210,10 +211,14 @@ fn made(form: u32, bytes: &[u8], refs: &[Offset]) -> Result<Fresh> {
     let head: &Head = arena.at(offset)?;
     for i in 0..refs.len() {
         entry(offset, i)?.store(0, Release);
+        crash_point!("item.made: no entry yet");
     }
     head.form.store(form, Release);
+    crash_point!("item.made: form");
     head.entries.store(refs.len() as u32, Release);
+    crash_point!("item.made: number of entries");
     head.len.store(bytes.len() as u64, Release);
+    crash_point!("item.made: length");
     alloc::turn_into(offset, Kind::Item)?;
     for (i, &object) in refs.iter().enumerate() {
         refs::take_for(entry_at(offset, i), object)?;
@@ -221,6 +226,7 @@ fn made(form: u32, bytes: &[u8], refs: &[Offset]) -> Result<Fresh> {
     let start = arena.bytes(offset + (HEAD + entries) as u64, bytes.len())?;
     // SAFETY: inside the block, which is ours alone until it is linked.
     unsafe { start.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+    crash_point!("item.made: bytes");
     Ok(fresh)
 }
 

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
 
 use crate::alloc;
 use crate::arena::{Offset, Shared, arena};
+use crate::crash::crash_point;
 use crate::error::{Error, Result};
 use crate::handle::Handle;
 use crate::lock::{self, DIED};
@@ -75,6 +76,7 @@ impl Mutex {
         let offset = alloc::reserve(Kind::Lock, size_of::<LockBlock>(), true)?;
         let block: &LockBlock = arena()?.at(offset)?;
         block.recursive.store(u32::from(recursive), Relaxed);
+        crash_point!("mutex.new: of its sort");
         Ok(Mutex {
             handle: Handle::publish(offset)?,
             block,
@@ -156,7 +158,9 @@ impl Mutex {
     #[inline]
     fn note(&self, holder: u64, depth: u32) {
         self.block.holder.store(holder, Relaxed);
+        crash_point!("mutex.note: holder");
         self.block.depth.store(depth, Relaxed);
+        crash_point!("mutex.note: depth");
     }
 
     /// Counts one more when this thread has it already.
@@ -167,6 +171,7 @@ impl Mutex {
         // Only the holder writes this, and that is us.
         let depth = self.block.depth.load(Relaxed);
         self.block.depth.store(depth.saturating_add(1), Relaxed);
+        crash_point!("mutex.again: one deeper");
         true
     }
 
@@ -189,12 +194,14 @@ impl Mutex {
             let depth = self.block.depth.load(Relaxed);
             if depth > 1 {
                 self.block.depth.store(depth - 1, Relaxed);
+                crash_point!("mutex.release: less deep");
                 return Ok(());
             }
         } else if self.block.word.load(Relaxed) & OWNER_MASK == 0 {
             return Err(NotReleased::NotHeld);
         }
         self.block.holder.store(0, Relaxed);
+        crash_point!("mutex.release: no holder");
         lock::unlock(&self.block.word).map_err(|_| NotReleased::NotHeld)
     }
 
@@ -208,6 +215,7 @@ impl Mutex {
         }
         let depth = self.block.depth.load(Relaxed);
         self.block.holder.store(0, Relaxed);
+        crash_point!("mutex.release_all: no holder");
         lock::unlock(&self.block.word)?;
         Ok(depth)
     }
@@ -262,6 +270,7 @@ impl Mutex {
             return false;
         }
         self.block.word.fetch_and(!DIED, Relaxed);
+        crash_point!("mutex: consistent again");
         true
     }
 }

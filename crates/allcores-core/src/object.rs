@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering::*;
 
 use crate::alloc;
 use crate::arena::Offset;
+use crate::crash::crash_point;
 use crate::error::{Error, Result};
 use crate::slot::{Owner, Slot};
 use crate::{barrier, condition, item, list, mutex, pieces, refs, ring, semaphore};
@@ -168,12 +169,15 @@ pub fn sweep(dead: Owner, slot: &Slot) -> Result<()> {
             _ => Ok(()),
         }
     })?;
+    crash_point!("object.sweep: those who go on are served");
     refs::give_up(slot)?;
+    crash_point!("object.sweep: no references");
     // Wholes before their parts: a part that is freed first may be somebody else's by the
     // time that the whole looks at it.
     for offset in wholes {
         finish(offset)?;
     }
+    crash_point!("object.sweep: wholes are gone");
     alloc::for_each(|offset, meta| {
         let word = meta.word.load(Acquire);
         let Some(kind) = alloc::kind(word) else {

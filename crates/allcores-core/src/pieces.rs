@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering::*};
 
 use crate::alloc;
 use crate::arena::{Offset, Shared, arena};
+use crate::crash::crash_point;
 use crate::error::Result;
 use crate::object::{self, Kind};
 
@@ -99,10 +100,12 @@ impl Pieces {
         arena
             .at::<AtomicU64>(offset)?
             .store(arena.offset_of(link)?, Release);
+        crash_point!("pieces.grow: place noted");
         if link
             .compare_exchange(0, link_to(offset)?, AcqRel, Relaxed)
             .is_ok()
         {
+            crash_point!("pieces.grow: linked");
             alloc::publish(offset, 0)?;
         } else {
             alloc::release(offset)?;

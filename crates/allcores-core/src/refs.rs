@@ -27,6 +27,7 @@ use std::sync::atomic::{AtomicU64, Ordering::*};
 
 use crate::alloc::{self, Meta};
 use crate::arena::{Offset, arena};
+use crate::crash::crash_point;
 use crate::error::{Error, Result};
 use crate::object;
 use crate::slot::{self, Owner, Slot};
@@ -80,7 +81,10 @@ fn acknowledge(word: u64) {
     // Only forward, on a circle of 2^20.
     while (seq.wrapping_sub(seen) & SEQ_MASK) < SEQ_MASK / 2 && seq != seen {
         match slot.ref_acked.compare_exchange(seen, seq, SeqCst, SeqCst) {
-            Ok(_) => return,
+            Ok(_) => {
+                crash_point!("refs.acknowledge: noted");
+                return;
+            }
             Err(now) => seen = now,
         }
     }
@@ -99,7 +103,10 @@ fn change(meta: &Meta, me: Owner, seq: u32, up: bool) -> Option<u32> {
         let count = if up { count + 1 } else { count - 1 };
         let next = (seq as u64) << 44 | (slot::index(me) as u64) << 32 | count as u64;
         match meta.refs.compare_exchange(word, next, SeqCst, SeqCst) {
-            Ok(_) => return Some(count),
+            Ok(_) => {
+                crash_point!("refs.change: counted");
+                return Some(count);
+            }
             Err(now) => word = now,
         }
     }
@@ -131,8 +138,11 @@ pub fn take(entry: Offset, offset: Offset, generation: u32) -> Result<()> {
     }
     let seq = next_seq(slot, meta, me);
     slot.ref_seq.store(seq, SeqCst);
+    crash_point!("refs.take: number");
     slot.pending.store(entry, SeqCst);
+    crash_point!("refs.take: pending");
     word.store(pack(me, offset, TAKING), SeqCst);
+    crash_point!("refs.take: TAKING");
     let taken = change(meta, me, seq, true);
     let state = if taken.is_some() {
         pack(me, offset, HELD)
@@ -140,7 +150,9 @@ pub fn take(entry: Offset, offset: Offset, generation: u32) -> Result<()> {
         0
     };
     word.store(state, SeqCst);
+    crash_point!("refs.take: entry made");
     slot.pending.store(0, SeqCst);
+    crash_point!("refs.take: nothing pending");
     // The place may have been given back and used again between the look and the change.
     if taken.is_none() || !lives() {
         if taken.is_some() {
@@ -170,15 +182,21 @@ pub fn drop_entry(entry: Offset) -> Result<()> {
     if alloc::state(meta.word.load(SeqCst)) != alloc::LIVE {
         // Its maker died between the entry and the end of the making.
         word.store(0, SeqCst);
+        crash_point!("refs.drop: entry of what was never made");
         return Ok(());
     }
     let seq = next_seq(slot, meta, me);
     slot.ref_seq.store(seq, SeqCst);
+    crash_point!("refs.drop: number");
     slot.pending.store(entry, SeqCst);
+    crash_point!("refs.drop: pending");
     word.store(pack(me, offset, DROPPING), SeqCst);
+    crash_point!("refs.drop: DROPPING");
     let left = change(meta, me, seq, false);
     word.store(0, SeqCst);
+    crash_point!("refs.drop: no entry");
     slot.pending.store(0, SeqCst);
+    crash_point!("refs.drop: nothing pending");
     if left == Some(0) {
         QUEUE.with_borrow_mut(|queue| queue.push(offset));
     }
@@ -236,9 +254,11 @@ fn settle(slot: &Slot, index: usize) -> Result<()> {
             || slot.ref_acked.load(SeqCst) == seq;
         let held = (seen & STATE_MASK == TAKING) == happened;
         word.store(if held { seen & !STATE_MASK | HELD } else { 0 }, SeqCst);
+        crash_point!("refs.settle: entry");
         // A count that is 0 now is found by the sweep's walk over all blocks.
     }
     slot.pending.store(0, SeqCst);
+    crash_point!("refs.settle: nothing pending");
     Ok(())
 }
 
@@ -270,6 +290,7 @@ pub fn give_up(of: &Slot) -> Result<()> {
         piece = arena.at::<AtomicU64>(piece)?.load(SeqCst);
     }
     of.shares.store(0, SeqCst);
+    crash_point!("refs.give_up: no table");
     drop(_one_at_a_time);
     destroy_queued()
 }
@@ -282,6 +303,7 @@ pub fn give_up(of: &Slot) -> Result<()> {
 pub fn adopt(entry: Offset, offset: Offset) -> Result<()> {
     let word: &AtomicU64 = arena()?.at(entry)?;
     word.store(pack(slot::me()?, offset, HELD), SeqCst);
+    crash_point!("refs.adopt: HELD");
     Ok(())
 }
 

@@ -24,6 +24,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
 
 use crate::alloc;
 use crate::arena::{Offset, Shared, arena};
+use crate::crash::crash_point;
 use crate::error::{Error, Result};
 use crate::handle::Handle;
 use crate::object::Kind;
@@ -127,7 +128,9 @@ impl Semaphore {
         let offset = alloc::reserve(Kind::Semaphore, size_of::<SemaphoreBlock>(), true)?;
         let block: &SemaphoreBlock = arena()?.at(offset)?;
         block.word.store(value as u64, Relaxed);
+        crash_point!("semaphore.new: value");
         block.max.store(max, Relaxed);
+        crash_point!("semaphore.new: largest");
         Semaphore::of(Handle::publish(offset)?)
     }
 
@@ -222,6 +225,7 @@ impl Semaphore {
             _ => entry(0, FREE, version),
         };
         let _ = word.compare_exchange(entry(me, TAKING, version), next, AcqRel, Relaxed);
+        crash_point!("semaphore.enter: HELD, or FREE again");
         self.latest.store(number as u32, Relaxed);
         taken
     }
@@ -246,8 +250,10 @@ impl Semaphore {
             let version = version_of(seen).wrapping_add(1);
             let giving = entry(me, GIVING, version);
             if word.compare_exchange(seen, giving, AcqRel, Relaxed).is_ok() {
+                crash_point!("semaphore.leave: GIVING");
                 let given = block.give(trace(number, version), None);
                 let _ = word.compare_exchange(giving, entry(0, FREE, version), AcqRel, Relaxed);
+                crash_point!("semaphore.leave: FREE");
                 return given;
             }
         }
@@ -290,6 +296,7 @@ impl SemaphoreBlock {
             _ => return Ok(()),
         };
         let _ = word.compare_exchange(seen, next, AcqRel, Relaxed);
+        crash_point!("semaphore.help: completed");
         Ok(())
     }
 
@@ -311,12 +318,14 @@ impl SemaphoreBlock {
                 // Before the entry, so that recovery looks at it.
                 if number >= used {
                     self.used.fetch_max(number as u32 + 1, AcqRel);
+                    crash_point!("semaphore.claim: may be used");
                 }
                 let version = version_of(seen).wrapping_add(1);
                 if word
                     .compare_exchange(seen, entry(me, TAKING, version), AcqRel, Relaxed)
                     .is_ok()
                 {
+                    crash_point!("semaphore.claim: TAKING");
                     return Ok(Some((number, word, version)));
                 }
             }
@@ -335,7 +344,10 @@ impl SemaphoreBlock {
                 .word
                 .compare_exchange(seen, pack(trace, seen as u32 - 1), AcqRel, Relaxed)
             {
-                Ok(_) => return Ok(true),
+                Ok(_) => {
+                    crash_point!("semaphore.take: taken");
+                    return Ok(true);
+                }
                 Err(now) => seen = now,
             }
         }
@@ -374,6 +386,7 @@ impl SemaphoreBlock {
             {
                 continue;
             }
+            crash_point!("semaphore.wait: marked, about to sleep");
             match wait::sleep(self.low(), WAITERS, deadline, pulse) {
                 Ok(true) => {}
                 Ok(false) => {
@@ -424,12 +437,14 @@ impl SemaphoreBlock {
                 Err(now) => seen = now,
             }
         };
+        crash_point!("semaphore.give: given, nobody woken yet");
         if next as u32 & WAITERS != 0 && os::futex_wake(self.low(), 1) == 0 {
             // Nobody sleeps. Who wants to meanwhile sees the new value first, so the mark
             // may go, unless something has happened since.
             let _ = self
                 .word
                 .compare_exchange(next, next & !(WAITERS as u64), Relaxed, Relaxed);
+            crash_point!("semaphore.give: no mark");
         }
         Ok(())
     }
@@ -458,6 +473,7 @@ pub fn bereave(offset: Offset, dead: Owner) -> Result<()> {
                 HELD => {
                     let giving = entry(dead, GIVING, version.wrapping_add(1));
                     let _ = word.compare_exchange(seen, giving, AcqRel, Relaxed);
+                    crash_point!("semaphore.bereave: GIVING");
                 }
                 GIVING => match block.give(trace(number, version), Some((word, seen))) {
                     Err(NotReleased::Failed(error)) => return Err(error),
@@ -465,12 +481,14 @@ pub fn bereave(offset: Offset, dead: Owner) -> Result<()> {
                     Ok(()) | Err(NotReleased::TooOften) => {
                         let free = entry(0, FREE, version);
                         let _ = word.compare_exchange(seen, free, AcqRel, Relaxed);
+                        crash_point!("semaphore.bereave: FREE, given back");
                     }
                 },
                 _ => {
                     // Its effect was not had, and the dead can't have it any more.
                     let free = entry(0, FREE, version);
                     let _ = word.compare_exchange(seen, free, AcqRel, Relaxed);
+                    crash_point!("semaphore.bereave: FREE, never taken");
                 }
             }
         }

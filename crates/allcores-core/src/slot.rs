@@ -17,6 +17,7 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
 
 use crate::arena::{Arena, Offset, SLOTS_AT, Shared, arena};
+use crate::crash::crash_point;
 use crate::error::{Error, Result};
 use crate::os;
 use crate::spin::Spin;
@@ -152,6 +153,7 @@ fn join() -> Result<Owner> {
     }
     let me = claim(LIVE, 0)?;
     slot(me)?.pid.store(os::pid(), SeqCst);
+    crash_point!("slot.join: pid");
     ME.store(me, SeqCst);
     drop(only_one);
     // A good moment to look for those whom nobody else has missed.
@@ -176,7 +178,9 @@ fn claim(state: u32, parent: Owner) -> Result<Owner> {
     for i in used..SLOTS {
         // Two processes may both commit the page; the second time nothing happens.
         os::commit(arena.fd(), place(i) as usize, SLOT_BYTES)?;
+        crash_point!("slot.claim: page there");
         header.slots_used.fetch_max(i as u64 + 1, SeqCst);
+        crash_point!("slot.claim: one more may be used");
         if let Some(owner) = claim_at(arena, i, state, parent)? {
             return Ok(owner);
         }
@@ -190,6 +194,7 @@ fn claim_at(arena: &Arena, i: usize, state: u32, parent: Owner) -> Result<Option
         return Ok(None);
     }
     // The byte is ours: no other process takes this slot from here on.
+    crash_point!("slot.claim: byte locked");
     let slot = slot_at(arena, i)?;
     let word = slot.word.load(SeqCst);
     if word & 3 != FREE {
@@ -199,12 +204,18 @@ fn claim_at(arena: &Arena, i: usize, state: u32, parent: Owner) -> Result<Option
     let generation = (word >> 2).wrapping_add(1) & GENERATION_MASK;
     let generation = generation.max(1);
     slot.shares.store(0, SeqCst);
+    crash_point!("slot.claim: no shares");
     slot.pending.store(0, SeqCst);
+    crash_point!("slot.claim: nothing pending");
     slot.parent.store(parent, SeqCst);
+    crash_point!("slot.claim: parent");
     slot.pid.store(0, SeqCst);
+    crash_point!("slot.claim: no pid");
     slot.word.store(generation << 2 | state, SeqCst);
+    crash_point!("slot.claim: claimed");
     if state != LIVE {
         os::byte_unlock(arena.fd(), place(i));
+        crash_point!("slot.claim: byte unlocked, for a child");
     }
     Ok(Some(pack(i, generation)))
 }
@@ -254,12 +265,14 @@ pub fn recover(owner: Owner) -> Result<bool> {
     }
     let word = slot.word.load(SeqCst);
     let mut buried = Ok(());
+    crash_point!("slot.recover: byte locked");
     let dead = word >> 2 == generation(owner)
         && (word & 3 == LIVE || (word & 3 == FORKING && !is_alive(slot.parent.load(SeqCst))));
     if dead {
         buried = bury(slot, index(owner), word);
     }
     os::byte_unlock(arena.fd(), at);
+    crash_point!("slot.recover: byte unlocked");
     buried.map(|()| dead)
 }
 
@@ -306,10 +319,12 @@ pub fn living() -> Result<Vec<(Owner, u32)>> {
 fn bury(slot: &'static Slot, index: usize, word: u32) -> Result<()> {
     let owner = pack(index, word >> 2);
     crate::object::sweep(owner, slot)?;
+    crash_point!("slot.bury: swept");
     // The child of a FORKING slot may adopt it in this very moment; then it lives.
     let _ = slot
         .word
         .compare_exchange(word, word & !3 | FREE, SeqCst, SeqCst);
+    crash_point!("slot.bury: FREE");
     Ok(())
 }
 
@@ -329,10 +344,13 @@ pub fn leave() -> Result<()> {
     crate::supervise::end();
     crate::handle::forget();
     crate::object::sweep(me, slot)?;
+    crash_point!("slot.leave: swept");
     let _only_one = CLAIMING.lock();
     slot.word.store(generation(me) << 2 | FREE, SeqCst);
+    crash_point!("slot.leave: FREE");
     ME.store(0, SeqCst);
     os::byte_unlock(arena.fd(), place(index(me)));
+    crash_point!("slot.leave: byte unlocked");
     Ok(())
 }
 
@@ -377,12 +395,15 @@ fn adopt(owner: Owner) -> Result<bool> {
     if !os::byte_lock_try(arena.fd(), place(index(owner)))? {
         return Ok(false);
     }
+    crash_point!("slot.adopt: byte locked");
     slot.pid.store(os::pid(), SeqCst);
+    crash_point!("slot.adopt: pid");
     let word = generation(owner) << 2;
     let adopted = slot
         .word
         .compare_exchange(word | FORKING, word | LIVE, SeqCst, SeqCst)
         .is_ok();
+    crash_point!("slot.adopt: LIVE");
     if !adopted {
         os::byte_unlock(arena.fd(), place(index(owner)));
     }
@@ -400,9 +421,11 @@ pub fn fork_abandon(prepared: Owner) -> bool {
     let word = generation(prepared) << 2;
     // LIVE without anybody holding its byte: that is a dead process, and what it holds
     // goes back like any other's.
-    slot(prepared).is_ok_and(|slot| {
+    let abandoned = slot(prepared).is_ok_and(|slot| {
         slot.word
             .compare_exchange(word | FORKING, word | LIVE, SeqCst, SeqCst)
             .is_ok()
-    }) && recover(prepared).unwrap_or(false)
+    });
+    crash_point!("slot.abandon: LIVE, and dead");
+    abandoned && recover(prepared).unwrap_or(false)
 }

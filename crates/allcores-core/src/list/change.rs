@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::*;
 use super::table::Table;
 use super::{Inside, Slice, invalid, place};
 use crate::alloc;
+use crate::crash::crash_point;
 use crate::error::Result;
 use crate::item::{self, Found, Fresh, Word};
 
@@ -44,13 +45,16 @@ impl Inside<'_> {
         let new = item::block(word);
         if new != 0 {
             self.block.notes[0].store(new, Release);
+            crash_point!("list.set: new one noted");
             alloc::publish(new, 0)?;
         }
         if old != 0 {
             self.block.notes[1].store(old, Release);
+            crash_point!("list.set: old one noted");
         }
         self.touch();
         place.store(word, Release);
+        crash_point!("list.set: set");
         if old != 0 {
             self.discard(old)?;
         }
@@ -68,6 +72,7 @@ impl Inside<'_> {
         let mut table = self.with_room(0, 1)?;
         let result = (|| {
             table.behind()[0].store(fresh.word(), Release);
+            crash_point!("list.append: named");
             if item::block(fresh.word()) != 0 {
                 alloc::publish(fresh.word(), 0)?;
             }
@@ -96,6 +101,7 @@ impl Inside<'_> {
         let result = (|| {
             for (place, new) in table.behind().iter().zip(&fresh) {
                 place.store(new.word(), Release);
+                crash_point!("list.extend: named");
                 if item::block(new.word()) != 0 {
                     alloc::publish(new.word(), 0)?;
                 }
@@ -130,6 +136,7 @@ impl Inside<'_> {
             let mut table = self.with_room(1, 0)?;
             let result = (|| {
                 table.before()[table.before().len() - 1].store(fresh.word(), Release);
+                crash_point!("list.insert: named");
                 if item::block(fresh.word()) != 0 {
                     alloc::publish(fresh.word(), 0)?;
                 }
@@ -209,6 +216,7 @@ impl Inside<'_> {
             if block != 0 {
                 self.discard(block)?;
                 word.store(0, Release);
+                crash_point!("list.forget: forgotten");
             }
         }
         Ok(())
@@ -349,7 +357,9 @@ impl Inside<'_> {
     fn try_rewrite(&mut self, table: &Table, fresh: &[Fresh], dropped: &[Word]) -> Result<()> {
         let old = self.block.root.load(Acquire);
         self.block.notes[1].store(old, Release);
+        crash_point!("list.rewrite: old table noted");
         self.block.notes[0].store(table.offset, Release);
+        crash_point!("list.rewrite: new table noted");
         for new in fresh {
             if item::block(new.word()) != 0 {
                 alloc::publish(new.word(), 0)?;
@@ -358,6 +368,7 @@ impl Inside<'_> {
         alloc::publish(table.offset, 0)?;
         self.touch();
         self.block.root.store(table.offset, Release);
+        crash_point!("list.rewrite: root");
         for &word in dropped {
             let block = item::block(word);
             if block != 0 {

@@ -31,6 +31,7 @@ pub use slice::Slice;
 
 use crate::alloc;
 use crate::arena::{Offset, Shared, arena};
+use crate::crash::crash_point;
 use crate::error::{Error, Result};
 use crate::handle::Handle;
 use crate::item::{self, Found, Word};
@@ -137,6 +138,7 @@ impl Inside<'_> {
         if self.block.lock.load(Relaxed) & DIED != 0 {
             self.repair()?;
             self.block.lock.fetch_and(!DIED, Release);
+            crash_point!("list.repair: said so");
         }
         Ok(self)
     }
@@ -160,6 +162,7 @@ impl Inside<'_> {
                         self.discard(block)?;
                     }
                     word.store(0, Release);
+                    crash_point!("list.repair: free word is empty");
                 }
             }
         }
@@ -185,6 +188,7 @@ impl Inside<'_> {
     fn clear_notes(&self) {
         for note in &self.block.notes {
             note.store(0, Release);
+            crash_point!("list: a note is empty");
         }
     }
 
@@ -201,6 +205,7 @@ impl Inside<'_> {
     fn touch(&self) {
         let version = self.block.version.load(Relaxed);
         self.block.version.store(version + 1, Release);
+        crash_point!("list: version");
     }
 
     fn table(&self) -> Result<Option<Table>> {
@@ -316,6 +321,7 @@ fn take_part(part: Offset, owner: Owner, name: &AtomicU64) -> Result<()> {
     let begun = |word| alloc::state(word) == alloc::RETIRED && alloc::owner(word) == owner;
     let ours = alloc::retire_for(part, owner)? || begun(alloc::meta(part)?.word.load(Acquire));
     name.store(0, Release);
+    crash_point!("list.tear_down: part forgotten");
     if ours { object::discard(part) } else { Ok(()) }
 }
 

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering::*};
 
 use crate::alloc;
 use crate::arena::{Offset, Shared, arena};
+use crate::crash::crash_point;
 use crate::error::{Error, Result};
 use crate::item::Word;
 use crate::object::Kind;
@@ -86,11 +87,14 @@ impl Table {
             wanted
         };
         head.cap.store(cap as u64, Relaxed);
+        crash_point!("list.table: room");
         head.span.store((front as u64) << 32 | len as u64, Relaxed);
+        crash_point!("list.table: span");
         let table = Table::at(offset)?;
         for (place, word) in table.items().iter().zip(words) {
             place.store(word, Relaxed);
         }
+        crash_point!("list.table: words");
         Ok(table)
     }
 
@@ -127,5 +131,6 @@ impl Table {
         self.len = self.len.wrapping_add_signed(front + back);
         self.span
             .store((self.start as u64) << 32 | self.len as u64, Release);
+        crash_point!("list.stretch: span");
     }
 }

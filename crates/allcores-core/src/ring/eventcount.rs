@@ -16,6 +16,7 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
 
 use crate::arena::Shared;
+use crate::crash::crash_point;
 use crate::error::Result;
 use crate::os;
 use crate::wait::{self, Deadline, Pulse};
@@ -31,7 +32,9 @@ unsafe impl Shared for EventCount {}
 impl EventCount {
     /// Announces a sleeper; look once more before [`EventCount::sleep`].
     pub fn enter(&self) -> u32 {
-        self.0.fetch_add(ONE, SeqCst) as u32
+        let seen = self.0.fetch_add(ONE, SeqCst);
+        crash_point!("eventcount.enter: announced");
+        seen as u32
     }
 
     /// Takes the announcement back.
@@ -39,7 +42,10 @@ impl EventCount {
         let mut seen = self.0.load(SeqCst);
         while seen as u32 == ticket && seen >= ONE {
             match self.0.compare_exchange(seen, seen - ONE, SeqCst, SeqCst) {
-                Ok(_) => return,
+                Ok(_) => {
+                    crash_point!("eventcount.leave: taken back");
+                    return;
+                }
                 Err(now) => seen = now,
             }
         }
@@ -91,9 +97,12 @@ impl EventCount {
                 Err(now) => seen = now,
             }
         };
+        crash_point!("eventcount.wake: struck off, not woken yet");
         if os::futex_wake(self.number(), n) == 0 {
+            crash_point!("eventcount.wake: nobody was there");
             let healed = (woken as u32).wrapping_add(1) as u64;
             let _ = self.0.compare_exchange(woken, healed, SeqCst, SeqCst);
+            crash_point!("eventcount.wake: nobody is announced");
         }
     }
 }

@@ -16,6 +16,7 @@ use super::View;
 use super::cell::{self, IN_BLOCK, Link};
 use crate::alloc;
 use crate::arena::{Offset, Shared, arena};
+use crate::crash::crash_point;
 use crate::error::{Error, Result};
 use crate::object::{self, Kind};
 use crate::refs;
@@ -86,16 +87,23 @@ impl Draft {
         let offset = alloc::reserve(Kind::Message, all, false)?;
         let header: &Header = arena.at(offset)?;
         header.ring.store(ring.0, Relaxed);
+        crash_point!("message.new: ring");
         header.spot.store(NOWHERE, Relaxed);
+        crash_point!("message.new: nowhere");
         header.len.store(len as u64, Relaxed);
+        crash_point!("message.new: length");
         header.entries.store(refs.len() as u64, Relaxed);
+        crash_point!("message.new: number of entries");
         header.tag.store(tag, Relaxed);
+        crash_point!("message.new: tag");
         for i in 0..refs.len() {
             let entry: &AtomicU64 = arena.at(offset + (HEADER + 8 * i) as u64)?;
             entry.store(0, Relaxed);
+            crash_point!("message.new: no entry yet");
         }
         let word = alloc::meta(offset)?.word.load(Relaxed);
         header.check.store(check(offset, word), Release);
+        crash_point!("message.new: checked");
         let draft = Draft {
             offset,
             header,
@@ -117,6 +125,7 @@ impl Draft {
     /// Names the place that the message is about to be handed over at.
     pub(super) fn at(&self, spot: u64) {
         self.header.spot.store(spot, Release);
+        crash_point!("message.at: spot");
     }
 
     pub(super) fn link(&self) -> Result<Link> {
@@ -222,6 +231,7 @@ pub(super) fn moved(link: Link, spot: u64) -> Result<()> {
     link.follow(Kind::Message)?;
     if let Some(header) = header(link.offset())? {
         header.spot.store(spot, Release);
+        crash_point!("message.moved: spot");
     }
     Ok(())
 }

@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
 
 use crate::alloc;
 use crate::arena::{Offset, Shared, arena};
+use crate::crash::crash_point;
 use crate::error::{Error, Result};
 use crate::handle::Handle;
 use crate::lock::{DIED, Guard};
@@ -172,7 +173,10 @@ impl View {
 
     /// Moves a position on from `seen`, unless somebody did already.
     fn help(position: &AtomicU64, seen: u64) {
-        let _ = position.compare_exchange(seen, seen + 1, SeqCst, Relaxed);
+        let moved = position.compare_exchange(seen, seen + 1, SeqCst, Relaxed);
+        if moved.is_ok() {
+            crash_point!("ring.help: moved on");
+        }
     }
 
     /// Claims the next cell for writing, while fewer than `most` items are in the ring;
@@ -196,6 +200,7 @@ impl View {
                 let mine = pack(lap, me, PRODUCING);
                 let claimed = cell.word.compare_exchange(word, mine, SeqCst, Relaxed);
                 if claimed.is_ok() {
+                    crash_point!("ring.put: claimed");
                     View::help(&self.block.tail, tail);
                     return Some((tail, cell));
                 }
@@ -217,14 +222,19 @@ impl View {
         debug_assert!(body.len() <= INLINE);
         let len = body.len().min(INLINE);
         cell.shape.store((kind as u64) << 32 | len as u64, Relaxed);
+        crash_point!("ring.put: shape");
         cell.tag.store(tag, Relaxed);
+        crash_point!("ring.put: tag");
         cell.lease.store(0, Relaxed);
+        crash_point!("ring.put: no lease");
         // SAFETY: INLINE bytes from there on are the cell's, which is ours while PRODUCING.
         unsafe {
             let to = cell.payload.as_ptr().cast_mut().cast::<u8>();
             std::ptr::copy_nonoverlapping(body.as_ptr(), to, len);
         }
+        crash_point!("ring.put: written");
         cell.word.swap(pack(self.lap(position), 0, READY), SeqCst);
+        crash_point!("ring.put: READY");
     }
 
     /// Whether a consumer would find something. Never true for what [`Ring::try_get`] can't
@@ -273,9 +283,12 @@ impl View {
         // Before and after, as we may die between: better a search for nothing.
         let orphans = &self.block.rare.orphans;
         orphans.store(1, SeqCst);
+        crash_point!("ring.redeliver: an orphan, soon");
         let ready = pack(cell::lap(word), 0, READY);
         let _ = cell.word.compare_exchange(word, ready, SeqCst, SeqCst);
+        crash_point!("ring.redeliver: READY");
         orphans.store(1, SeqCst);
+        crash_point!("ring.redeliver: an orphan");
         self.block.items.wake(1);
         Ok(())
     }
@@ -298,10 +311,14 @@ impl View {
         let next = tombs.wrapping_add(1) as u64;
         rare.tomb_intent
             .store(next << 32 | position as u32 as u64, SeqCst);
+        crash_point!("ring.bury: intent");
         let free = pack(cell::lap(word).wrapping_add(1), 0, FREE);
         let _ = cell.word.compare_exchange(word, free, SeqCst, SeqCst);
+        crash_point!("ring.bury: FREE");
         rare.tombs.store(next, SeqCst);
+        crash_point!("ring.bury: counted");
         rare.tomb_intent.store(0, SeqCst);
+        crash_point!("ring.bury: no intent");
         self.pass_by();
         // The place was a claim, so it counted; now it does not.
         self.block.work.sleepers.wake(u32::MAX);
@@ -333,8 +350,10 @@ impl View {
             let same = (cell::lap(word) ^ self.lap(position)) & bits == 0;
             if !(same && cell::state(word) == PRODUCING) {
                 rare.tombs.store(intent >> 32, SeqCst);
+                crash_point!("ring.finish_burial: counted");
             }
             rare.tomb_intent.store(0, SeqCst);
+            crash_point!("ring.finish_burial: no intent");
         }
     }
 }
@@ -367,8 +386,10 @@ impl Ring {
         let offset = alloc::reserve(Kind::Ring, bytes, true)?;
         let block: &RingBlock = arena()?.at(offset)?;
         block.shape.cells.store(cells, Relaxed);
+        crash_point!("ring.new: cells");
         let limit = if unbounded { u64::MAX } else { capacity };
         block.shape.limit.store(limit, Relaxed);
+        crash_point!("ring.new: limit");
         Ring::with(Handle::publish(offset)?)
     }
 
@@ -536,6 +557,7 @@ impl Ring {
             // Perhaps behind the head, with the hint lost.
             READY if cell::lap(word) != self.view.lap(self.view.head()) => {
                 self.view.block.rare.orphans.store(1, SeqCst);
+                crash_point!("ring.unblock: an orphan");
                 self.view.block.items.wake(1);
                 Ok(())
             }
@@ -566,6 +588,7 @@ impl Ring {
                 Err(now) => done = now,
             }
         }
+        crash_point!("ring.task_done: counted");
         if self.unfinished() == 0 {
             work.sleepers.wake(u32::MAX);
         }

@@ -17,6 +17,7 @@ use super::message::{self, Draft};
 use super::{RingBlock, View};
 use crate::alloc;
 use crate::arena::{Offset, Shared, arena};
+use crate::crash::crash_point;
 use crate::error::{Error, Result};
 use crate::lock::Guard;
 use crate::object::{self, Kind};
@@ -80,11 +81,16 @@ impl Segment {
         let offset = alloc::reserve(Kind::Spill, SEGMENT, false)?;
         let header: &Header = arena()?.at(offset)?;
         header.ring.store(ring.0, Relaxed);
+        crash_point!("spill.segment: ring");
         header.next.store(0, Relaxed);
+        crash_point!("spill.segment: no next");
         header.read.store(HEADER as u64, Relaxed);
+        crash_point!("spill.segment: nothing read");
         header.written.store(HEADER as u64, Relaxed);
+        crash_point!("spill.segment: nothing written");
         let word = alloc::meta(offset)?.word.load(Relaxed);
         header.check.store(message::check(offset, word), Release);
+        crash_point!("spill.segment: checked");
         Ok(Segment { offset, header })
     }
 
@@ -175,8 +181,10 @@ pub(super) fn append(
                 Some(last) => last.header.next.store(link, SeqCst),
                 None => spill.first.store(link, SeqCst),
             }
+            crash_point!("spill.append: segment linked");
             alloc::publish(new.offset, 0)?;
             spill.last.store(link, SeqCst);
+            crash_point!("spill.append: last");
             new
         }
     };
@@ -184,19 +192,25 @@ pub(super) fn append(
     let arena = arena()?;
     let record: &Record = arena.at(segment.offset + at)?;
     record.spot.store(0, Relaxed);
+    crash_point!("spill.append: record without a spot");
     record
         .shape
         .store((kind as u64) << 32 | body.len() as u64, Relaxed);
+    crash_point!("spill.append: shape");
     record.tag.store(tag, Relaxed);
+    crash_point!("spill.append: tag");
     let bytes = arena.bytes(segment.offset + at + RECORD as u64, body.len())?;
     // SAFETY: inside the segment, behind all its records, and we hold the lock.
     unsafe { std::ptr::copy_nonoverlapping(body.as_ptr(), bytes, body.len()) };
+    crash_point!("spill.append: bytes");
     segment.header.written.store(at + size, SeqCst);
+    crash_point!("spill.append: part of the spill");
     if letter.is_some() {
         message::settle(link_in(body))?;
     }
     let spilled = &view.block.rare.spilled;
     spilled.store(spilled.load(Relaxed) + 1, SeqCst);
+    crash_point!("spill.append: counted");
     Ok(true)
 }
 
@@ -217,6 +231,7 @@ pub(super) fn refill(view: &View) -> Result<()> {
         let Some(segment) = Segment::behind(&spill.first)? else {
             // Nothing there, whatever the number said.
             spilled.store(0, SeqCst);
+            crash_point!("spill.refill: there is nothing");
             break;
         };
         let mut at = segment.header.read.load(Acquire);
@@ -229,6 +244,7 @@ pub(super) fn refill(view: &View) -> Result<()> {
                 message::moved(link_in(bytes), position)?;
             }
             record.spot.store(position + 1, SeqCst);
+            crash_point!("spill.refill: where to");
             view.fill(
                 position,
                 cell,
@@ -238,7 +254,9 @@ pub(super) fn refill(view: &View) -> Result<()> {
             );
             at += record.size();
             segment.header.read.store(at, SeqCst);
+            crash_point!("spill.refill: read");
             spilled.store(spilled.load(Relaxed).saturating_sub(1), SeqCst);
+            crash_point!("spill.refill: counted");
             moved += 1;
         }
         retire(view.block, &segment)?;
@@ -262,8 +280,10 @@ fn retire(block: &RingBlock, segment: &Segment) -> Result<()> {
 fn unlink(block: &RingBlock, segment: &Segment) {
     let next = segment.header.next.load(Acquire);
     block.spill.first.store(next, SeqCst);
+    crash_point!("spill.unlink: first");
     if next == 0 {
         block.spill.last.store(0, SeqCst);
+        crash_point!("spill.unlink: no last");
     }
 }
 
@@ -288,9 +308,11 @@ pub(super) fn repair(view: &View) -> Result<()> {
             let there = cell::lap(word) == view.lap(spot - 1) && cell::state(word) == PRODUCING;
             if there {
                 record.spot.store(0, SeqCst);
+                crash_point!("spill.repair: not moved");
             } else {
                 let read = first.header.read.load(Acquire);
                 first.header.read.store(read + record.size(), SeqCst);
+                crash_point!("spill.repair: moved");
             }
         }
     }
@@ -317,7 +339,9 @@ pub(super) fn repair(view: &View) -> Result<()> {
         next = &segment.header.next;
     }
     spill.last.store(last, SeqCst);
+    crash_point!("spill.repair: last");
     view.block.rare.spilled.store(count, SeqCst);
+    crash_point!("spill.repair: counted");
     // A segment that its maker put nothing into.
     if count == 0
         && let Some(first) = Segment::behind(&spill.first)?

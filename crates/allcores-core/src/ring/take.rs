@@ -6,6 +6,7 @@ use super::cell::{self, CONSUMING, Cell, FREE, IN_BLOCK, INLINE, Link, PRODUCING
 use super::message::Parcel;
 use super::{Ring, View, spill};
 use crate::arena::{Offset, arena};
+use crate::crash::crash_point;
 use crate::error::Result;
 use crate::object::Kind;
 use crate::slot::{self, Owner};
@@ -79,6 +80,7 @@ pub(super) fn unlease(cell: &Cell) -> Result<()> {
         let word: &AtomicU64 = arena()?.at(link.offset())?;
         let tag = cell.tag.load(Acquire);
         let _ = word.compare_exchange(tag, 0, SeqCst, SeqCst);
+        crash_point!("ring.unlease: not leased");
     }
     Ok(())
 }
@@ -98,6 +100,7 @@ impl View {
                         let mine = pack(lap, me, CONSUMING);
                         let claimed = cell.word.compare_exchange(word, mine, SeqCst, Relaxed);
                         if claimed.is_ok() {
+                            crash_point!("ring.get: claimed");
                             View::help(&self.block.head, head);
                             return Some((head, cell));
                         }
@@ -117,11 +120,15 @@ impl View {
     /// Claims the item in `cell` if `word` says that there is one.
     fn claim_there(&self, me: Owner, cell: &Cell, word: u64) -> bool {
         let mine = pack(cell::lap(word), me, CONSUMING);
-        cell::state(word) == READY
+        let claimed = cell::state(word) == READY
             && cell
                 .word
                 .compare_exchange(word, mine, SeqCst, Relaxed)
-                .is_ok()
+                .is_ok();
+        if claimed {
+            crash_point!("ring.get: claimed, not at the head");
+        }
+        claimed
     }
 
     /// Whether an item of a dead consumer lies behind the head.
@@ -132,6 +139,7 @@ impl View {
         let found = self.find_orphan(|_, _| true)?.is_some();
         if found {
             self.block.rare.orphans.store(1, SeqCst);
+            crash_point!("ring.has_orphan: there is");
         }
         Ok(found)
     }
@@ -143,6 +151,7 @@ impl View {
         if found.is_some() {
             // There may be more.
             self.block.rare.orphans.store(1, SeqCst);
+            crash_point!("ring.claim_orphan: there may be more");
         }
         Ok(found)
     }
@@ -154,6 +163,7 @@ impl View {
         wanted: impl Fn(&'static Cell, u64) -> bool,
     ) -> Result<Option<(u64, &'static Cell)>> {
         self.block.rare.orphans.store(0, SeqCst);
+        crash_point!("ring.find_orphan: none, perhaps");
         let head = self.head();
         let inside = head & (self.cells.len() as u64 - 1);
         for (i, cell) in self.cells.iter().enumerate() {
@@ -216,11 +226,14 @@ impl View {
         };
         if let Some(lease) = lease {
             cell.lease.store(lease.link.0, SeqCst);
+            crash_point!("ring.get: lease noted");
             lease.word.store(tag, SeqCst);
+            crash_point!("ring.get: leased");
         }
         // Also when the item makes no sense: it must not come again.
         let free = pack(cell::lap(word).wrapping_add(1), 0, FREE);
         cell.word.swap(free, SeqCst);
+        crash_point!("ring.get: FREE");
         self.wake_producer();
         Ok(Got {
             kind: kind & !IN_BLOCK,
