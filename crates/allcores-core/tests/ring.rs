@@ -294,23 +294,9 @@ fn a_ring_is_empty_when_its_only_producer_died_at_its_item() {
 
 #[test]
 fn a_consumer_goes_on_where_another_was_killed_without_a_recovery() {
-    consumers_take_over(|| {
-        let mut rings = rings();
-        rings.retain(|ring| ring.capacity() != Some(3000));
-        rings
-    });
-}
-
-/// The known fault of docs/internals/recovery.md: on a busy machine an item has come twice.
-#[test]
-#[ignore = "a known fault: it fails now and then while the machine is busy"]
-fn a_consumer_goes_on_in_a_bounded_ring_with_a_spill() {
-    consumers_take_over(|| vec![Ring::new(3000, false).unwrap()]);
-}
-
-fn consumers_take_over(rings: impl FnOnce() -> Vec<Ring>) {
     let _alone = alone();
     let mut random = Random::seeded();
+    // In the one of 3000, unlike the others, what the killed one had at the end is in nobody's way.
     for ring in &rings() {
         for _ in 0..40 {
             const N: u64 = 4000;
@@ -337,8 +323,14 @@ fn consumers_take_over(rings: impl FnOnce() -> Vec<Ring>) {
                 taken[value as usize].fetch_add(1, SeqCst);
             }
             assert_eq!(producer.wait(), 0);
+            // What the killed one had may come last, as nobody has recovered it.
+            if !ring.nothing_waits().unwrap() {
+                let value = get(ring, None, Duration::ZERO).expect("it waits");
+                taken[value as usize].fetch_add(1, SeqCst);
+            }
             assert!(ring.nothing_waits().unwrap());
-            // The one that the killed consumer had and did not come to note.
+            assert_eq!(get(ring, None, Duration::ZERO), None);
+            // Or the killed one had it out of the ring and did not come to note it.
             let lost = taken.iter().filter(|n| n.load(SeqCst) == 0).count();
             assert!(lost <= 1, "{lost} items are lost");
             assert!(taken.iter().all(|n| n.load(SeqCst) <= 1));
