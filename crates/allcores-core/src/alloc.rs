@@ -158,7 +158,7 @@ fn meta_in(arena: &Arena, chunk: usize, block: usize) -> Result<&'static Meta> {
 pub fn meta(offset: Offset) -> Result<&'static Meta> {
     let arena = arena()?;
     let (index, inside) = arena.chunk_of(offset)?;
-    if index as u64 >= arena.header().chunks_used.load(Acquire) {
+    if index >= arena.chunks_used() {
         return Err(Error::Corrupt {
             what: "a block's place",
         });
@@ -192,7 +192,7 @@ pub fn room(offset: Offset) -> Result<usize> {
     Ok(match state & 255 {
         HEAD => {
             let len = chunk.len.load(Acquire) as usize;
-            if index + len > arena.chunks() {
+            if len == 0 || len > arena.chunks_used().saturating_sub(index) {
                 return Err(Error::Corrupt {
                     what: "a block's length",
                 });
@@ -395,15 +395,15 @@ fn reserve_small(arena: &Arena, me: Owner, kind: Kind, class: usize) -> Result<O
     }
     let header = arena.header();
     let hint = header.class_hint[class].load(Relaxed) as usize;
-    if (hint as u64) < header.chunks_used.load(Acquire)
+    if hint < arena.chunks_used()
         && let Some(found) = take_from(arena, me, kind, class, hint, 0)?
     {
         return Ok(found);
     }
     // Worth a search when there are as many free blocks as a new chunk would bring.
     if header.class_free[class].load(Relaxed) as usize >= per_chunk(class) {
-        let used = (header.chunks_used.load(Acquire) as usize).min(arena.chunks());
-        let start = header.class_scan[class].load(Relaxed) as usize;
+        let used = arena.chunks_used();
+        let start = header.class_scan[class].load(Relaxed) as usize % used.max(1);
         for step in 0..used {
             let index = (start + step) % used;
             let chunk = chunk(arena, index)?;
@@ -510,7 +510,7 @@ fn chunk_guard(arena: &Arena) -> Result<Guard<'static>> {
         if n != 0
             && first
                 .checked_add(n)
-                .is_some_and(|end| end <= arena.chunks())
+                .is_some_and(|end| end <= arena.chunks_used())
         {
             // Whether the chunks were being taken or given back: nobody has them now.
             // Their memory may or may not be there, so let it go to be certain.
@@ -534,9 +534,8 @@ fn chunk_guard(arena: &Arena) -> Result<Guard<'static>> {
         crash_point!("alloc.repair: no intent");
         // The count of warm chunks may be off; make it right. A chunk that was being
         // closed stays in use: its blocks were not all seen to be free.
-        let used = header.chunks_used.load(Acquire) as usize;
         let mut warm = 0;
-        for i in 0..used.min(arena.chunks()) {
+        for i in 0..arena.chunks_used() {
             let chunk = chunk(arena, i)?;
             let state = chunk.state.load(Relaxed);
             warm += u64::from(state == EMPTY);
@@ -555,7 +554,7 @@ fn chunk_guard(arena: &Arena) -> Result<Guard<'static>> {
 /// behind all of them. Says whether their content is zero. The caller holds the lock.
 fn take_chunks(arena: &Arena, n: usize, bytes: usize) -> Result<(usize, bool)> {
     let header = arena.header();
-    let used = (header.chunks_used.load(Acquire) as usize).min(arena.chunks());
+    let used = arena.chunks_used();
     let mut first_free = None;
     let mut run = 0;
     let mut found = None;
@@ -726,7 +725,7 @@ fn free_chunks(arena: &Arena, first: usize, n: usize) -> Result<()> {
     crash_point!("alloc.free: intent, where");
     header.chunk_intent[1].store(n as u64, Release);
     crash_point!("alloc.free: intent");
-    let keep = header.chunks_warm.load(Relaxed) + n as u64 <= WARM;
+    let keep = header.chunks_warm.load(Relaxed).saturating_add(n as u64) <= WARM;
     if !keep {
         os::give_back(arena.fd(), arena.data_at(first) as usize, n * CHUNK)?;
         crash_point!("alloc.free: memory given back");
@@ -792,7 +791,7 @@ fn reserve_large(
 fn release_large(arena: &Arena, first: usize, meta: &Meta) -> Result<()> {
     let _guard = chunk_guard(arena)?;
     let n = chunk(arena, first)?.len.load(Acquire) as usize;
-    if n == 0 || n > arena.chunks() - first {
+    if n == 0 || n > arena.chunks_used().saturating_sub(first) {
         return Err(Error::Corrupt {
             what: "a block's length",
         });
@@ -821,7 +820,7 @@ fn release_large(arena: &Arena, first: usize, meta: &Meta) -> Result<()> {
 /// What `visit` says.
 pub fn for_each(mut visit: impl FnMut(Offset, &'static Meta) -> Result<()>) -> Result<()> {
     let arena = arena()?;
-    let used = (arena.header().chunks_used.load(Acquire) as usize).min(arena.chunks());
+    let used = arena.chunks_used();
     let mut i = 0;
     while i < used {
         let chunk = chunk(arena, i)?;
@@ -877,7 +876,7 @@ pub fn stats() -> Result<Stats> {
         capacity: (arena.chunks() * CHUNK) as u64,
         ..Stats::default()
     };
-    let used = (arena.header().chunks_used.load(Acquire) as usize).min(arena.chunks());
+    let used = arena.chunks_used();
     for i in 0..used {
         let state = chunk(arena, i)?.state.load(Acquire);
         stats.committed += u64::from(state != HOLE) * CHUNK as u64;

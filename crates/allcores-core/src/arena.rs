@@ -20,7 +20,7 @@
 use std::ffi::c_int;
 use std::mem::{align_of, size_of};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
 
 use crate::alloc::CLASSES;
 use crate::error::{Error, Result};
@@ -102,6 +102,9 @@ pub struct Arena {
     chunks_at: usize,
     metas_at: usize,
     data_at: usize,
+    /// The file has at least so many bytes: what is mapped behind its end is not there to
+    /// be touched.
+    known: AtomicUsize,
 }
 
 // SAFETY: the mapping is never moved or removed, and all access through it is atomic
@@ -233,6 +236,7 @@ fn view(base: *mut u8, fd: c_int, chunks: usize) -> Arena {
         chunks_at,
         metas_at,
         data_at,
+        known: AtomicUsize::new(SLOTS_AT),
     }
 }
 
@@ -266,8 +270,38 @@ impl Arena {
         unsafe { &*self.base.cast::<Header>() }
     }
 
-    /// The `T` at `offset`, checked for bounds and alignment. The memory there has to be
-    /// committed, which it is for every offset inside a block.
+    /// Whether the file, and the mapping, go as far as `end`. Touching a page behind the
+    /// file's end would be a SIGBUS; one that is not committed before it is just zero.
+    #[inline]
+    fn reaches(&self, end: usize) -> bool {
+        end <= self.known.load(Relaxed) || self.has_grown_to(end)
+    }
+
+    /// The file only grows, so what is known of its size may be less than it has.
+    #[cold]
+    fn has_grown_to(&self, end: usize) -> bool {
+        if end > self.mapped {
+            return false;
+        }
+        let size = os::file_size(self.fd).map_or(0, |size| size as usize);
+        self.known
+            .fetch_max(size.min(self.mapped), Relaxed)
+            .max(size)
+            >= end
+    }
+
+    /// Chunks below this index have been used. The header says so, but no more of them than
+    /// the file has room for.
+    pub fn chunks_used(&self) -> usize {
+        let used = self.header().chunks_used.load(Acquire) as usize;
+        let used = used.min(self.chunks);
+        if self.reaches(self.data_at + used * CHUNK) {
+            return used;
+        }
+        self.known.load(Relaxed).saturating_sub(self.data_at) / CHUNK
+    }
+
+    /// The `T` at `offset`, checked for bounds and alignment.
     ///
     /// # Errors
     /// [`Error::Corrupt`] when `offset` cannot be one.
@@ -276,11 +310,11 @@ impl Arena {
         let end = offset.checked_add(size_of::<T>());
         if offset == 0
             || !offset.is_multiple_of(align_of::<T>())
-            || end.is_none_or(|e| e > self.mapped)
+            || end.is_none_or(|end| !self.reaches(end))
         {
             return Err(Error::Corrupt { what: "an offset" });
         }
-        // SAFETY: inside the mapping, which is never removed; aligned; T is Shared, so
+        // SAFETY: inside the mapping, which is never removed, and the file; aligned; T is Shared, so
         // any bytes are a valid one and shared access is what its fields are made for.
         Ok(unsafe { &*self.base.add(offset).cast::<T>() })
     }
@@ -322,7 +356,7 @@ impl Arena {
     /// [`Error::Corrupt`] when they are not inside the arena.
     pub fn bytes(&self, offset: Offset, len: usize) -> Result<*mut u8> {
         let start = offset as usize;
-        if start == 0 || start.checked_add(len).is_none_or(|end| end > self.mapped) {
+        if start == 0 || start.checked_add(len).is_none_or(|end| !self.reaches(end)) {
             return Err(Error::Corrupt {
                 what: "a range of bytes",
             });

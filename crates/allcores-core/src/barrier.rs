@@ -269,12 +269,10 @@ impl Barrier {
             Err(error) => {
                 // Gone again, unless it is too late for that.
                 block.update(|word| {
-                    (word.phase == phase && word.state == FILLING && word.count > 0).then_some(
-                        Word {
-                            count: word.count - 1,
-                            ..word
-                        },
-                    )
+                    (word.phase == phase && word.state == FILLING && word.count > 0).then(|| Word {
+                        count: word.count - 1,
+                        ..word
+                    })
                 });
                 Err(error)
             }
@@ -482,7 +480,7 @@ impl BarrierBlock {
     fn mourn(&self, member: &AtomicU64, seen: u64) {
         let came = (seen >> 32) as u32;
         self.update(|word| {
-            let recent = (word.phase + PHASES - came) % PHASES <= 1;
+            let recent = word.phase.wrapping_sub(came) % PHASES <= 1;
             (recent && word.state != BROKEN).then_some(word.broken())
         });
         let _ = member.compare_exchange(seen, 0, AcqRel, Relaxed);

@@ -51,6 +51,14 @@ fn offset_in(link: u64) -> Offset {
     (link >> 24) * 64
 }
 
+/// Whether what `link` names is there, in that use of its place, and a piece.
+fn names_a_piece(link: u64) -> bool {
+    let offset = offset_in(link);
+    link_to(offset).is_ok_and(|now| now == link)
+        && alloc::meta(offset)
+            .is_ok_and(|meta| alloc::kind(meta.word.load(Acquire)) == Some(Kind::Waiters))
+}
+
 impl Pieces {
     /// Which piece has word `index`, and where in it; `None` when none can.
     fn place(mut index: usize) -> Option<(usize, usize)> {
@@ -120,9 +128,8 @@ impl Pieces {
     pub fn tear_down(&self) -> Result<()> {
         for link in &self.0 {
             let link = link.load(Acquire);
-            let offset = offset_in(link);
-            if link != 0 && link_to(offset).is_ok_and(|now| now == link) {
-                object::destroy(offset)?;
+            if link != 0 && names_a_piece(link) {
+                object::destroy(offset_in(link))?;
             }
         }
         Ok(())

@@ -26,10 +26,10 @@
 use std::sync::atomic::{AtomicU64, Ordering::*};
 
 use crate::alloc::{self, Meta};
-use crate::arena::{Offset, arena};
+use crate::arena::{CHUNK, Offset, arena};
 use crate::crash::crash_point;
 use crate::error::{Error, Result};
-use crate::object;
+use crate::object::{self, Kind};
 use crate::slot::{self, Owner, Slot};
 use crate::spin::Spin;
 
@@ -43,7 +43,9 @@ const SEQ_MASK: u32 = (1 << 20) - 1;
 
 /// Entries in one piece of a process's table; with the link to the next, which comes
 /// first, it fills 4 KiB.
-pub const ENTRIES: usize = 511;
+pub const ENTRIES: usize = PIECE / 8 - 1;
+/// Bytes of a piece.
+const PIECE: usize = 4096;
 
 /// One thread of a process at a time changes entries, because its slot has room for one
 /// change under way. Held across fork as well. Who takes it has joined the arena: joining
@@ -96,7 +98,7 @@ fn change(meta: &Meta, me: Owner, seq: u32, up: bool) -> Option<u32> {
     let mut word = meta.refs.load(SeqCst);
     loop {
         let count = word as u32;
-        if count == 0 {
+        if count == 0 || up && count == u32::MAX {
             return None;
         }
         acknowledge(word);
@@ -271,10 +273,15 @@ pub fn give_up(of: &Slot) -> Result<()> {
     let _one_at_a_time = LOCK.lock();
     settle(of, slot::index_of(of)?)?;
     let mut piece = of.shares.load(SeqCst);
-    // More pieces than blocks there can be would be a circle.
-    for _ in 0..arena.chunks() * 16 {
+    // More pieces than there is room for would be a circle.
+    for _ in 0..arena.chunks_used() * (CHUNK / PIECE) {
         if piece == 0 {
             break;
+        }
+        if alloc::kind(alloc::meta(piece)?.word.load(SeqCst)) != Some(Kind::Shares) {
+            return Err(Error::Corrupt {
+                what: "the table of references",
+            });
         }
         for i in 0..ENTRIES as u64 {
             let entry = piece + 8 + 8 * i;

@@ -234,7 +234,10 @@ pub fn is_alive(owner: Owner) -> bool {
         return false;
     }
     if word & 3 == FORKING {
-        return is_alive(slot.parent.load(SeqCst));
+        let parent = slot.parent.load(SeqCst);
+        // Who forks is LIVE itself; anything else would be a circle.
+        return self::slot(parent).is_ok_and(|slot| slot.word.load(SeqCst) & 3 != FORKING)
+            && is_alive(parent);
     }
     // An answer that cannot be had is not a death.
     os::byte_lock_holder(arena.fd(), place(index(owner))).map_or(true, |holder| holder.is_some())

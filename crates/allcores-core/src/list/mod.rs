@@ -204,7 +204,7 @@ impl Inside<'_> {
     /// Counts a change.
     fn touch(&self) {
         let version = self.block.version.load(Relaxed);
-        self.block.version.store(version + 1, Release);
+        self.block.version.store(version.wrapping_add(1), Release);
         crash_point!("list: version");
     }
 

@@ -168,12 +168,14 @@ impl View {
     /// Items that wait, where nothing moves meanwhile.
     fn len(&self) -> u64 {
         let head = self.head();
-        self.tail().saturating_sub(head) + self.block.rare.spilled.load(SeqCst)
+        self.tail()
+            .saturating_sub(head)
+            .saturating_add(self.block.rare.spilled.load(SeqCst))
     }
 
     /// Moves a position on from `seen`, unless somebody did already.
     fn help(position: &AtomicU64, seen: u64) {
-        let moved = position.compare_exchange(seen, seen + 1, SeqCst, Relaxed);
+        let moved = position.compare_exchange(seen, seen.wrapping_add(1), SeqCst, Relaxed);
         if moved.is_ok() {
             crash_point!("ring.help: moved on");
         }
@@ -570,7 +572,8 @@ impl Ring {
         let block = self.view.block;
         let done = block.work.done.load(SeqCst);
         let tombs = block.rare.tombs.load(SeqCst);
-        let put = self.view.tail() + block.rare.spilled.load(SeqCst);
+        let spilled = block.rare.spilled.load(SeqCst);
+        let put = self.view.tail().saturating_add(spilled);
         put.saturating_sub(tombs).saturating_sub(done)
     }
 
@@ -583,7 +586,10 @@ impl Ring {
             if left == 0 {
                 return false;
             }
-            match work.done.compare_exchange(done, done + 1, SeqCst, SeqCst) {
+            match work
+                .done
+                .compare_exchange(done, done.wrapping_add(1), SeqCst, SeqCst)
+            {
                 Ok(_) => break,
                 Err(now) => done = now,
             }

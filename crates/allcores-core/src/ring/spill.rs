@@ -16,7 +16,7 @@ use super::cell::{self, Cell, IN_BLOCK, INLINE, Link, PRODUCING};
 use super::message::{self, Draft};
 use super::{RingBlock, View};
 use crate::alloc;
-use crate::arena::{Offset, Shared, arena};
+use crate::arena::{CHUNK, Offset, Shared, arena};
 use crate::crash::crash_point;
 use crate::error::{Error, Result};
 use crate::lock::Guard;
@@ -115,7 +115,8 @@ impl Segment {
     /// The record at `at`, when there is one; its bytes.
     fn record(&self, at: u64) -> Result<Option<(&'static Record, &'static [u8])>> {
         let written = self.header.written.load(Acquire).min(SEGMENT as u64);
-        if at < HEADER as u64 || at + RECORD as u64 > written || !at.is_multiple_of(8) {
+        let fits = at.saturating_add(RECORD as u64) <= written;
+        if at < HEADER as u64 || !fits || !at.is_multiple_of(8) {
             return Ok(None);
         }
         let arena = arena()?;
@@ -148,9 +149,9 @@ fn link_in(bytes: &[u8]) -> Link {
     )
 }
 
-/// More segments than chunks there can be would be a circle.
+/// More segments than there is room for would be a circle.
 fn most_segments() -> Result<usize> {
-    Ok(arena()?.chunks() * 2)
+    Ok(arena()?.chunks_used() * (CHUNK / SEGMENT))
 }
 
 /// Puts an item behind all others; false when there are as many as may be.
@@ -173,7 +174,7 @@ pub(super) fn append(
     }
     let size = (RECORD + body.len().next_multiple_of(8)) as u64;
     let segment = match Segment::behind(&spill.last)? {
-        Some(last) if last.header.written.load(Acquire) + size <= SEGMENT as u64 => last,
+        Some(last) if last.header.written.load(Acquire) <= SEGMENT as u64 - size => last,
         last => {
             let new = Segment::new(Link::to(view.offset)?)?;
             let link = Link::to(new.offset)?.0;
@@ -209,7 +210,7 @@ pub(super) fn append(
         message::settle(link_in(body))?;
     }
     let spilled = &view.block.rare.spilled;
-    spilled.store(spilled.load(Relaxed) + 1, SeqCst);
+    spilled.store(spilled.load(Relaxed).saturating_add(1), SeqCst);
     crash_point!("spill.append: counted");
     Ok(true)
 }
@@ -243,7 +244,7 @@ pub(super) fn refill(view: &View) -> Result<()> {
             if record.kind() & IN_BLOCK != 0 {
                 message::moved(link_in(bytes), position)?;
             }
-            record.spot.store(position + 1, SeqCst);
+            record.spot.store(position.wrapping_add(1), SeqCst);
             crash_point!("spill.refill: where to");
             view.fill(
                 position,

@@ -249,7 +249,7 @@ impl View {
             return;
         }
         let space = &self.block.space;
-        if space.any() && self.len() + self.limit.min(1 << 20) / 8 <= self.limit {
+        if space.any() && self.len().saturating_add(self.limit.min(1 << 20) / 8) <= self.limit {
             space.wake(1);
         }
     }
