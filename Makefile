@@ -41,7 +41,7 @@ PYTEST_ARGS ?=
 
 say = @printf '\033[1m== %s\033[0m\n' "$(1)"
 
-.PHONY: help demo test test-rust test-python crash check bench docs wheel clean python cargo
+.PHONY: help demo test test-rust test-python crash hostile check bench docs wheel clean python cargo
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -74,6 +74,10 @@ check: $(VENV)/.core $(VENV)/.dev cargo ## formatting, lints and types
 	@$(BIN)/ruff check .
 	$(call say,mypy --strict)
 	@$(BIN)/mypy
+
+hostile: cargo ## nonsense written over the shared memory, for HOSTILE_SECONDS (600)
+	$(call say,bytes that make no sense)
+	@HOSTILE_SECONDS=$${HOSTILE_SECONDS:-600} cargo test --package allcores-core --locked --test hostile
 
 bench: $(VENV)/.core ## the figures, beside the standard library in one run (BENCH_ARGS="--quick lock")
 	@$(BIN)/python -m benches.run $(BENCH_ARGS)
