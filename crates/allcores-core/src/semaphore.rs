@@ -17,6 +17,9 @@
 //! `acquire` and `release` may come from different processes, so they leave no entry, and
 //! what a dead process took with them stays taken.
 //!
+//! A waiter that slept in vain looks whether holders are dead and recovers them: it depends
+//! on nobody else to notice.
+//!
 //! Sleepers set WAITERS, and it stays until a wake-up finds nobody: so as long as somebody
 //! sleeps each release wakes one, and what the dead leave costs one wake-up for nobody.
 
@@ -45,6 +48,9 @@ const ENTRIES: usize = if INSIDE + pieces::WORDS < 0xffff {
 } else {
     0xffff
 };
+
+/// Holders that a waiter looks at between two sleeps: a system call for each. A guess.
+const HOLDERS_AT_ONCE: usize = 16;
 
 #[repr(C)]
 #[derive(Debug)]
@@ -370,6 +376,7 @@ impl SemaphoreBlock {
             return Ok(false);
         }
         wait::spin(|| value_of(self.word.load(Relaxed)) > 0);
+        let mut looked = 0;
         loop {
             if self.take(trace)? {
                 return Ok(true);
@@ -388,6 +395,7 @@ impl SemaphoreBlock {
             }
             crash_point!("semaphore.wait: marked, about to sleep");
             match wait::sleep(self.low(), WAITERS, deadline, pulse) {
+                Ok(true) if self.value() == 0 => looked = self.recover_holders(looked)?,
                 Ok(true) => {}
                 Ok(false) => {
                     let taken = self.take(trace)?;
@@ -402,6 +410,26 @@ impl SemaphoreBlock {
                 }
             }
         }
+    }
+
+    /// For a waiter after a sleep in vain: looks whether some of the holders, from entry
+    /// `from` on, are dead, and gives back what they held. Returns where to go on next time.
+    fn recover_holders(&self, from: usize) -> Result<usize> {
+        let used = self.used();
+        let from = if from < used { from } else { 0 };
+        let next = used.min(from + HOLDERS_AT_ONCE);
+        let mut last = 0;
+        for number in from..next {
+            let Some(word) = self.entry(number)? else {
+                continue;
+            };
+            let owner = owner_of(word.load(Acquire));
+            if owner != 0 && owner != last && !slot::is_alive(owner) {
+                slot::recover(owner)?;
+            }
+            last = owner;
+        }
+        Ok(next)
     }
 
     /// For a waiter that gives up: a wake-up that it may have swallowed goes on.

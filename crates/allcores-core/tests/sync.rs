@@ -101,6 +101,31 @@ fn a_semaphore_gets_its_units_back() {
     }
 }
 
+/// Whoever waits for units finds out by itself that their holder is dead.
+#[test]
+fn a_waiter_gets_the_units_of_the_dead_without_a_recovery() {
+    let _alone = alone();
+    for units in [1, 20, 100] {
+        let semaphore = Semaphore::new(units, units).unwrap();
+        let ready = Pipe::new();
+        let victim = child(|| {
+            for _ in 0..units {
+                semaphore.enter(&mut no_pulse).unwrap();
+            }
+            ready.tell();
+            loop {
+                std::thread::park();
+            }
+        });
+        ready.hear();
+        let survivor = child(|| semaphore.acquire(&NEVER, &mut no_pulse).unwrap());
+        victim.kill();
+        assert_eq!(survivor.wait(), 0);
+        slot::recover_all().unwrap();
+        assert_eq!(semaphore.value(), units - 1);
+    }
+}
+
 /// Each of many notifications reaches a living waiter, though waiters are killed.
 #[test]
 fn a_condition_loses_no_notification() {
