@@ -89,6 +89,13 @@ def stats() -> dict[str, int]:
         is no arena.
     """
 
+def fallbacks() -> dict[str, str]:
+    """Return the system calls that were refused to this process so far.
+
+    Returns:
+        By the name of the call: what is done instead.
+    """
+
 @final
 class Block:
     """Shared memory as a writable buffer of bytes, zero at first.

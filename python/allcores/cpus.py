@@ -38,7 +38,10 @@ def cpu_count() -> int:
 def affinity_count() -> int:
     """Return how many cores this process may be scheduled on; all of them where that is unknown."""
     if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
+        try:
+            return len(os.sched_getaffinity(0))
+        except OSError:  # a sandbox refuses to tell
+            pass
     return total_count()
 
 

@@ -20,7 +20,7 @@ from multiprocessing.process import (
 from typing import Any
 
 from allcores import _core
-from allcores.launch import tether
+from allcores.launch import refusal, tether
 from allcores.timeouts import seconds
 
 __all__ = ["BaseProcess", "active_children", "current_process", "parent_process"]
@@ -44,8 +44,13 @@ class _Launched(BaseProcess):
 
         Raises:
             allcores.errors.NotPicklable: an argument can't travel; says which and why.
+            OSError: the system refuses a process or what it needs; a note says what to do.
         """
-        super().start()
+        try:
+            super().start()
+        except OSError as error:
+            refusal.explain(error)
+            raise
         # What it holds is given back the moment it dies, whoever waits for it or not.
         _core.watch(self._popen.pid)  # type: ignore[attr-defined]
 

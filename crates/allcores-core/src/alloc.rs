@@ -42,8 +42,11 @@ const GROW: usize = 16;
 /// Free chunks that keep their memory for the next use, because fresh pages cost far
 /// more than warm ones (measured 1.5 against 10.5 GB/s). A guess: 64 MiB.
 const WARM: u64 = 1024;
-/// Growth from which the machine is asked first whether it has that much memory.
-const ASK_FIRST: usize = 64 << 20;
+/// What growth leaves to the rest of the program, such as page tables. A guess.
+const SPARE: u64 = 1 << 20;
+/// The part of the memory left that a process may take before it asks again. A guess: others
+/// take from the same.
+const ALLOWED: u64 = 16;
 
 /// State of a block: nobody's.
 pub const FREE: u64 = 0;
@@ -514,7 +517,7 @@ fn chunk_guard(arena: &Arena) -> Result<Guard<'static>> {
         {
             // Whether the chunks were being taken or given back: nobody has them now.
             // Their memory may or may not be there, so let it go to be certain.
-            os::give_back(arena.fd(), arena.data_at(first) as usize, n * CHUNK)?;
+            arena.give_back(arena.data_at(first), n * CHUNK)?;
             crash_point!("alloc.repair: memory given back");
             let meta = meta_in(arena, first, 0)?;
             let word = meta.word.load(Relaxed);
@@ -548,6 +551,22 @@ fn chunk_guard(arena: &Arena) -> Result<Guard<'static>> {
         crash_point!("alloc.repair: warm ones counted");
         Ok(())
     })
+}
+
+/// Whether there is memory for `bytes` more. The kernel commits shared memory as long as it
+/// can, and then kills somebody, in control groups as well: so it is asked what is left.
+/// That takes a while, so an answer allows some growth without a further question.
+fn may_grow(bytes: u64) -> bool {
+    static ALLOWANCE: AtomicU64 = AtomicU64::new(0);
+    if ALLOWANCE
+        .fetch_update(Relaxed, Relaxed, |left| left.checked_sub(bytes))
+        .is_ok()
+    {
+        return true;
+    }
+    let left = os::memory().1.saturating_sub(bytes);
+    ALLOWANCE.store(left / ALLOWED, Relaxed);
+    left >= SPARE
 }
 
 /// Finds `n` free chunks in a row and notes that they are about to change; with memory
@@ -591,19 +610,22 @@ fn take_chunks(arena: &Arena, n: usize, bytes: usize) -> Result<(usize, bool)> {
         cold += usize::from(chunk(arena, i)?.state.load(Acquire) == HOLE);
     }
     let fresh = (start + n).saturating_sub(used.max(start));
-    let missing = (cold + fresh) * CHUNK;
-    if missing >= ASK_FIRST && os::memory().1 < missing as u64 {
+    if !may_grow(((cold + fresh) * CHUNK) as u64) {
         return Err(Error::OutOfMemory { wanted: bytes });
     }
     if start + n > used {
-        // New ground: descriptors and words first.
-        let grow = if n < GROW { GROW } else { n };
-        let end = (start + grow).min(arena.chunks());
-        let fd = arena.fd();
-        let from = arena.chunk_at(used) as usize;
-        os::commit(fd, from, arena.chunk_at(end) as usize - from)?;
+        // New ground: descriptors and words first. More than is wanted, if it can be had.
+        let end = (start + n.max(GROW)).min(arena.chunks());
+        let more = (end - used).saturating_sub(fresh) * CHUNK;
+        let end = if may_grow(more as u64) {
+            end
+        } else {
+            start + n
+        };
+        let from = arena.chunk_at(used);
+        arena.commit(from, (arena.chunk_at(end) - from) as usize)?;
         crash_point!("alloc.chunks: descriptors there");
-        os::commit(fd, arena.data_at(used) as usize, (end - used) * CHUNK)?;
+        arena.commit(arena.data_at(used), (end - used) * CHUNK)?;
         crash_point!("alloc.chunks: memory there");
         for i in used..end {
             chunk(arena, i)?.state.store(EMPTY, Release);
@@ -614,7 +636,7 @@ fn take_chunks(arena: &Arena, n: usize, bytes: usize) -> Result<(usize, bool)> {
         header.chunks_used.store(end as u64, Release);
         crash_point!("alloc.chunks: new ones in use");
     }
-    os::commit(arena.fd(), arena.metas_at(start) as usize, os::PAGE)?;
+    arena.commit(arena.metas_at(start), os::PAGE)?;
     crash_point!("alloc.chunks: words there");
     // Noted first: if we die between here and the end of the change, the next holder
     // of the lock undoes it.
@@ -623,10 +645,10 @@ fn take_chunks(arena: &Arena, n: usize, bytes: usize) -> Result<(usize, bool)> {
     header.chunk_intent[1].store(n as u64, Release);
     crash_point!("alloc.chunks: intent");
     if cold > 0 {
-        let committed = os::commit(arena.fd(), arena.data_at(start) as usize, n * CHUNK);
+        let committed = arena.commit(arena.data_at(start), n * CHUNK);
         crash_point!("alloc.chunks: cold ones have memory");
         if let Err(error) = committed {
-            os::give_back(arena.fd(), arena.data_at(start) as usize, n * CHUNK)?;
+            arena.give_back(arena.data_at(start), n * CHUNK)?;
             crash_point!("alloc.chunks: refused, given back");
             for i in start..start + n {
                 if chunk(arena, i)?.state.swap(HOLE, Release) == EMPTY {
@@ -663,7 +685,7 @@ fn open_chunk(arena: &Arena, class: usize) -> Result<usize> {
     let n = per_chunk(class);
     let (index, _) = take_chunks(arena, 1, SIZES[class])?;
     let words = n * size_of::<Meta>();
-    if let Err(error) = os::commit(arena.fd(), arena.metas_at(index) as usize, words) {
+    if let Err(error) = arena.commit(arena.metas_at(index), words) {
         chunk(arena, index)?.state.store(EMPTY, Release);
         crash_point!("alloc.open: refused, EMPTY");
         header.chunk_intent[1].store(0, Release);
@@ -727,7 +749,7 @@ fn free_chunks(arena: &Arena, first: usize, n: usize) -> Result<()> {
     crash_point!("alloc.free: intent");
     let keep = header.chunks_warm.load(Relaxed).saturating_add(n as u64) <= WARM;
     if !keep {
-        os::give_back(arena.fd(), arena.data_at(first) as usize, n * CHUNK)?;
+        arena.give_back(arena.data_at(first), n * CHUNK)?;
         crash_point!("alloc.free: memory given back");
     }
     for i in first..first + n {

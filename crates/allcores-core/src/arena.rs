@@ -1,6 +1,6 @@
 //! One anonymous shared memory for a program and all its processes.
 //!
-//! The first process that needs it makes a memfd and maps a reservation that is
+//! The first process that needs it makes a memfd (or another file without a name) and maps a reservation that is
 //! far larger than the file; children map the same file. The file only grows, so
 //! an address that was valid once stays valid, and a page that another process
 //! added is visible at once without mapping anything again. The kernel frees it
@@ -14,8 +14,8 @@
 //! data_at       chunks of 64 KiB
 //! ```
 //!
-//! Nothing is committed (backed by memory) before it is needed, and only by
-//! `fallocate`: running out is an error there, and never a SIGBUS later.
+//! Nothing is committed (backed by memory) before it is needed, and only by calls that
+//! can fail: running out is an error there, and never a SIGBUS later.
 
 use std::ffi::c_int;
 use std::mem::{align_of, size_of};
@@ -157,29 +157,28 @@ fn create() -> Result<&'static Arena> {
         let share = (limit as usize / 4).max(16 << 20);
         chunks = chunks.min(share / (CHUNK + CHUNK_METAS + CHUNK_DESCRIPTOR));
     }
-    let fd = os::memfd(c"allcores")?;
+    let session = os::random()? | 1;
+    let fd = os::anonymous(c"allcores")?;
     let made = (|| {
-        os::commit(fd, 0, SLOTS_AT)?;
-        os::seal_against_shrinking(fd)?;
         let base = loop {
-            match os::map_shared(fd, places(chunks).3) {
+            let len = places(chunks).3;
+            match os::fix_length(fd, len).and_then(|()| os::map_shared(fd, len)) {
                 Ok(base) => break base,
                 Err(_) if chunks > 64 => chunks /= 2,
                 Err(error) => return Err(error),
             }
         };
-        Ok(base)
+        let arena = view(base, fd, chunks);
+        arena.commit(0, SLOTS_AT).map(|()| arena)
     })();
-    let base = match made {
-        Ok(base) => base,
+    let arena = match made {
+        Ok(arena) => arena,
         Err(error) => {
             os::close(fd);
             return Err(error);
         }
     };
-    let arena = view(base, fd, chunks);
     let header = arena.header();
-    let session = os::random()? | 1;
     header.layout.store(LAYOUT, SeqCst);
     header.session.store(session, SeqCst);
     header.chunks.store(chunks as u64, SeqCst);
@@ -251,6 +250,23 @@ impl Arena {
     /// it: closing any descriptor of the file would declare this process dead.
     pub fn fd(&self) -> c_int {
         self.fd
+    }
+
+    /// Commits memory to a range: afterwards loads and stores there cannot fail. What is
+    /// there already stays.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`], and never a signal later.
+    pub fn commit(&self, offset: Offset, len: usize) -> Result<()> {
+        os::commit(self.fd, self.base, offset as usize, len)
+    }
+
+    /// Gives the memory of a range of whole pages back; it reads as zero then.
+    ///
+    /// # Errors
+    /// When the system refuses every way to do that.
+    pub fn give_back(&self, offset: Offset, len: usize) -> Result<()> {
+        os::give_back(self.fd, self.base, offset as usize, len)
     }
 
     /// A random number that tells this arena from all others.

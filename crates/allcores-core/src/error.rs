@@ -68,11 +68,35 @@ impl fmt::Display for Error {
             Error::Invalid { what } => f.write_str(what),
             Error::Os { call, errno } => {
                 let reason = std::io::Error::from_raw_os_error(*errno);
-                write!(f, "{call} failed: {reason}")
+                write!(f, "{call} failed: {reason}")?;
+                match advice(*errno) {
+                    Some(advice) => write!(f, "; {advice}"),
+                    None => Ok(()),
+                }
             }
             Error::Interrupted => f.write_str("interrupted by a signal"),
         }
     }
+}
+
+/// Why a system call may have failed, and what to do.
+fn advice(errno: i32) -> Option<&'static str> {
+    Some(match errno {
+        libc::EPERM | libc::EACCES | libc::ENOSYS => {
+            "the kernel is too old for it, or a sandbox or a container's seccomp profile \
+             forbids it: allow it there; `allcores doctor` shows what is refused"
+        }
+        libc::EMFILE => {
+            "this process has as many descriptors open as it may: close some, or raise the \
+             limit (ulimit -n)"
+        }
+        libc::ENFILE => "the machine has as many files open as it may: close some",
+        libc::ENOMEM => {
+            "memory or address space is short: free some, or raise the limit (ulimit -v)"
+        }
+        libc::ENOLCK => "the kernel has no room for locks, or the file system can't lock",
+        _ => return None,
+    })
 }
 
 impl std::error::Error for Error {}

@@ -177,7 +177,7 @@ fn claim(state: u32, parent: Owner) -> Result<Owner> {
     }
     for i in used..SLOTS {
         // Two processes may both commit the page; the second time nothing happens.
-        os::commit(arena.fd(), place(i) as usize, SLOT_BYTES)?;
+        arena.commit(place(i), SLOT_BYTES)?;
         crash_point!("slot.claim: page there");
         header.slots_used.fetch_max(i as u64 + 1, SeqCst);
         crash_point!("slot.claim: one more may be used");
@@ -193,7 +193,12 @@ fn claim_at(arena: &Arena, i: usize, state: u32, parent: Owner) -> Result<Option
     if !os::byte_lock_try(arena.fd(), place(i))? {
         return Ok(None);
     }
-    // The byte is ours: no other process takes this slot from here on.
+    // The byte is ours: no other process takes this slot from here on. Others will ask who
+    // holds it, and so shall we; where that question is refused no death could be noticed.
+    if let Err(error) = os::byte_lock_holder(arena.fd(), place(i)) {
+        os::byte_unlock(arena.fd(), place(i));
+        return Err(error);
+    }
     crash_point!("slot.claim: byte locked");
     let slot = slot_at(arena, i)?;
     let word = slot.word.load(SeqCst);

@@ -4,7 +4,8 @@
 //! way, the thread looks through the slots for the dead and recovers them: locks are free
 //! and memory is back within a millisecond, whatever the rest of the program is doing.
 //! Nothing depends on it: whoever waits for a dead process finds out by looking, a slice
-//! later. So where the system refuses pidfds or threads, it is simply not there.
+//! later. So where the system refuses threads, it is simply not there. Where it refuses
+//! pidfds, the thread looks for the dead every quarter of a second instead.
 //!
 //! The thread exists only while there are children to watch. It ends before every fork of
 //! this process, so that a program with one thread stays one in the eyes of the kernel and
@@ -15,45 +16,63 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::*};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crate::os;
 use crate::slot;
 use crate::spin::Spin;
 
+/// How often the thread looks where it can't be told. A guess between the promise (memory
+/// is back within a second) and the cost of looking (a system call for each process).
+const LOOK: Duration = Duration::from_millis(250);
+
 /// Children that are watched, and the thread that does it.
 struct Watch {
     children: Vec<OwnedFd>,
+    /// Those for whom there is no pidfd.
+    pids: Vec<u32>,
     /// The thread, and the bell that makes it look at all this again.
     thread: Option<(JoinHandle<()>, Arc<Bell>)>,
+}
+
+impl Watch {
+    fn is_idle(&self) -> bool {
+        self.children.is_empty() && self.pids.is_empty()
+    }
 }
 
 /// How one thread is spoken to. Each has its own: while one is ending for a fork, another
 /// Python thread may have a new one started.
 struct Bell {
-    event: OwnedFd,
+    event: os::Event,
     /// The thread shall end.
     quit: AtomicBool,
 }
 
 static WATCH: Spin<Watch> = Spin::new(Watch {
     children: Vec::new(),
+    pids: Vec::new(),
     thread: None,
 });
 /// The thread was ended for a fork and should come back.
 static PAUSED: AtomicBool = AtomicBool::new(false);
 
-/// Watches a child of this process from now on; false where the system has no pidfds.
+/// Watches a child of this process from now on; false where the system has no pidfds, so
+/// that it takes a moment until the news is here.
 pub fn watch(pid: u32) -> bool {
-    let Ok(child) = os::pidfd(pid) else {
-        return false;
-    };
+    let child = os::pidfd(pid);
+    let told = child.is_ok();
     let mut state = WATCH.lock();
-    state.children.push(child);
+    match child {
+        Ok(child) => state.children.push(child),
+        Err(_) if os::exists(pid) => state.pids.push(pid),
+        Err(_) => {}
+    }
     match &state.thread {
-        Some((_, bell)) => os::ring(bell.event.as_raw_fd()),
+        Some((_, bell)) => bell.event.ring(),
         None => start(&mut state),
     }
-    true
+    told
 }
 
 /// Brings the thread back after a fork. Cheap when there is nothing to do.
@@ -66,10 +85,10 @@ pub fn resume() {
 
 /// Starts the thread if there is something to watch. Without one the program goes on.
 fn start(state: &mut Watch) {
-    if state.thread.is_some() || state.children.is_empty() {
+    if state.thread.is_some() || state.is_idle() {
         return;
     }
-    let Ok(event) = os::event() else { return };
+    let Ok(event) = os::Event::new() else { return };
     let quit = AtomicBool::new(false);
     let bell = Arc::new(Bell { event, quit });
     let heard = bell.clone();
@@ -97,7 +116,7 @@ fn stop() -> bool {
     let Some((thread, bell)) = thread else {
         return false;
     };
-    os::ring(bell.event.as_raw_fd());
+    bell.event.ring();
     let _ = thread.join();
     true
 }
@@ -105,24 +124,25 @@ fn stop() -> bool {
 /// The thread: until it shall end or there is no child left.
 fn run(bell: &Bell) {
     loop {
-        let mut fds: Vec<i32> = {
+        let (mut fds, looking): (Vec<i32>, bool) = {
             let mut state = WATCH.lock();
             if bell.quit.load(Acquire) {
                 return;
             }
-            if state.children.is_empty() {
+            if state.is_idle() {
                 state.thread = None;
                 return;
             }
-            state.children.iter().map(AsRawFd::as_raw_fd).collect()
+            let fds = state.children.iter().map(AsRawFd::as_raw_fd).collect();
+            (fds, !state.pids.is_empty())
         };
         fds.push(bell.event.as_raw_fd());
         // Only the thread that shall not end takes children off the list, so as long as
         // this is that one, their descriptors stay open.
-        let Ok(ready) = os::poll_readable(&fds) else {
+        let Ok(ready) = os::poll_readable(&fds, looking.then_some(LOOK)) else {
             return;
         };
-        os::hush(bell.event.as_raw_fd());
+        bell.event.hush();
         let dead: Vec<i32> = fds[..fds.len() - 1]
             .iter()
             .zip(&ready)
@@ -136,8 +156,9 @@ fn run(bell: &Bell) {
             state
                 .children
                 .retain(|child| !dead.contains(&child.as_raw_fd()));
+            state.pids.retain(|&pid| os::exists(pid));
         }
-        if !dead.is_empty() {
+        if !dead.is_empty() || looking {
             // The kernel drops a process's locks before it lets its pidfd tell. An error
             // here comes out again where somebody waits.
             let _ = slot::recover_all();
@@ -174,10 +195,13 @@ pub fn after_fork_child() {
     PAUSED.store(false, Release);
     state.thread = None;
     state.children.clear();
+    state.pids.clear();
 }
 
 /// For good: this process is about to leave.
 pub fn end() {
     stop();
-    WATCH.lock().children.clear();
+    let mut state = WATCH.lock();
+    state.children.clear();
+    state.pids.clear();
 }

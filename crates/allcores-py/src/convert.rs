@@ -1,8 +1,10 @@
 //! Errors, times and waits, between the core and Python.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use allcores_core::handle::Handle;
+use allcores_core::os;
 use allcores_core::wait::Deadline;
 use allcores_core::{Error, Result};
 use pyo3::exceptions::{
@@ -42,8 +44,29 @@ fn ours(py: Python<'_>, name: &str, message: String) -> std::result::Result<PyEr
     }
 }
 
+/// Python's main thread as [`os::thread_id`] calls it, where that isn't the thread that the
+/// process began with: the interpreter may be part of another program.
+static MAIN: AtomicU64 = AtomicU64::new(0);
+
+/// Remembers which thread is Python's main thread. Called once, as the module is loaded.
+pub fn note_main_thread(py: Python<'_>) -> PyResult<()> {
+    let main = py.import("threading")?.call_method0("main_thread")?;
+    MAIN.store(main.getattr("ident")?.extract().unwrap_or(0), Relaxed);
+    Ok(())
+}
+
+/// Whether Python may run signal handlers in this thread, which it does in one only. A yes
+/// too many does no harm.
+fn may_handle_signals() -> bool {
+    os::is_first_thread() || os::thread_id() == MAIN.load(Relaxed)
+}
+
 /// Runs a core operation that may wait: without the GIL, and with Python's signal
 /// handlers in the pauses. What a handler raises ends the wait and comes out here.
+///
+/// Other threads than the main one have nothing to do in the pauses and leave the GIL to
+/// those who work. That also holds at the end of the interpreter: a daemon thread that
+/// waits then goes on waiting, without touching Python, until the process is gone.
 pub fn waiting<T: Send>(
     py: Python<'_>,
     work: impl FnOnce(&mut dyn FnMut() -> Result<()>) -> Result<T> + Send,
@@ -51,6 +74,9 @@ pub fn waiting<T: Send>(
     let mut raised: Option<PyErr> = None;
     let result = py.detach(|| {
         let mut pulse = || {
+            if !may_handle_signals() {
+                return Ok(());
+            }
             Python::attach(|py| py.check_signals()).map_err(|error| {
                 raised = Some(error);
                 Error::Interrupted

@@ -18,6 +18,7 @@ use pyo3::prelude::*;
 /// The shared memory of allcores.
 #[pymodule(gil_used = false)]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    convert::note_main_thread(module.py())?;
     module::add(module)?;
     module.add_class::<block::Block>()?;
     module.add_class::<ring::Ring>()?;

@@ -1,6 +1,6 @@
 //! Functions of the module: the arena itself.
 
-use allcores_core::{alloc, arena, handle, slot, supervise};
+use allcores_core::{alloc, arena, handle, os, slot, supervise};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -19,6 +19,7 @@ pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(watch, module)?)?;
     module.add_function(wrap_pyfunction!(pin, module)?)?;
     module.add_function(wrap_pyfunction!(stats, module)?)?;
+    module.add_function(wrap_pyfunction!(fallbacks, module)?)?;
     Ok(())
 }
 
@@ -86,6 +87,15 @@ fn stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
         dict.set_item("warm_bytes", stats.warm_bytes)?;
         let living = py.detach(slot::living).map_err(|e| raise(py, e))?;
         dict.set_item("processes", living.len())?;
+    }
+    Ok(dict)
+}
+
+#[pyfunction]
+fn fallbacks(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    let dict = PyDict::new(py);
+    for (call, instead) in os::fallbacks() {
+        dict.set_item(call, instead)?;
     }
     Ok(dict)
 }

@@ -29,7 +29,8 @@ __all__ = ["Popen", "ensure_running", "get_inherited_fds", "set_forkserver_prelo
 
 # The kernel refuses more descriptors in one message (SCM_MAX_FD).
 _MAX_FDS = 253
-# The server answers with the pid, then with the exit code.
+# The server answers with the pid, then with the exit code. Instead of a pid, the negative number
+# of the error that kept it from forking.
 NUMBER = struct.Struct("=q")
 
 
@@ -212,7 +213,10 @@ def read_number(fd: int) -> int:
     while len(data) < NUMBER.size:
         part = os.read(fd, NUMBER.size - len(data))
         if not part:
-            raise EOFError("the fork server ended unexpectedly; was it killed?")
+            raise EOFError(
+                "the fork server ended unexpectedly, or had no descriptor left (ulimit -n); was it "
+                "killed?"
+            )
         data += part
     number: int = NUMBER.unpack(data)[0]
     return number
@@ -263,7 +267,10 @@ class Popen(_std.Popen):
         os.close(status)
         self.finalizer = _util.Finalize(self, close_fds, (self.sentinel, data))
         try:
-            self.pid = read_number(self.sentinel)
+            pid = read_number(self.sentinel)
+            if pid < 0:
+                raise OSError(-pid, f"the fork server can't start a child: {os.strerror(-pid)}")
+            self.pid = pid
         except BaseException:
             self.finalizer()
             raise

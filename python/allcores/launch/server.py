@@ -7,6 +7,7 @@ forking it is safe. It is part of the arena from its start, and so are its child
 from __future__ import annotations
 
 import atexit
+import errno
 import gc
 import importlib
 import multiprocessing.util as _util
@@ -120,14 +121,22 @@ class _Server:
                 os.close(pipe)
 
     def _answer(self, own: tuple[int, ...]) -> bool:
-        message, fds, _, _ = socket.recv_fds(self._requests, 4096, 256)
+        message, fds, flags, _ = socket.recv_fds(self._requests, 4096, 256)
         if not message:
             return False
+        if flags & socket.MSG_CTRUNC:
+            # This process has no room for so many descriptors: no child, but the others live.
+            _refuse(fds, errno.EMFILE)
+            return True
         count, has_tracker, standard = pickle.loads(message)
         data, status, client, *rest = fds
         for fd in fds:
             os.set_inheritable(fd, False)
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            _refuse(fds, error.errno or errno.EAGAIN)
+            return True
         if pid == 0:
             user, rest = rest[:count], rest[count:]
             tracker = rest.pop(0) if has_tracker else None
@@ -180,6 +189,14 @@ def _quiet_flush() -> None:
         _flush()
     except (OSError, ValueError):
         pass
+
+
+def _refuse(fds: list[int], code: int) -> None:
+    """Tell who asked for a child that there is none, and why, as far as that can be told."""
+    if len(fds) > 1:
+        _tell(fds[1], -code)
+    for fd in fds:
+        os.close(fd)
 
 
 def _tell(pipe: int, number: int) -> None:

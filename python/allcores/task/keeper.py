@@ -36,7 +36,15 @@ class Keeper:
         self.thread = threading.Thread(
             target=_keep, args=(line, crew), name="allcores-pool", daemon=True
         )
-        self.thread.start()
+        try:
+            self.thread.start()
+        except RuntimeError as error:
+            error.add_note(
+                "allcores: a pool needs one thread. A limit on processes and threads (ulimit -u, "
+                "docker run --pids-limit), on memory (ulimit -v), or a seccomp profile that "
+                "forbids clone keeps it from starting"
+            )
+            raise
 
     def join(self) -> None:
         """Wait for its end; a call from the thread itself returns at once."""
@@ -113,4 +121,4 @@ def _work_or_wait(line: Line, crew: Crew, patience: int) -> int:
 
 def _sleep(line: Line, crew: Crew, timeout: float | None) -> None:
     if line.bell in wait([*crew.sentinels(), line.bell], timeout):
-        os.eventfd_read(line.bell)
+        line.bell.hush()

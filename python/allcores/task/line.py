@@ -7,7 +7,6 @@ waits does the keeper's thread do it. One thread at a time drains; it passes the
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from typing import Any
 from allcores import _core, pickling
 from allcores.errors import TaskCancelled
 from allcores.task import failure
+from allcores.task.bell import Bell
 from allcores.task.function import Function, Packed
 from allcores.task.records import (
     FAILURE,
@@ -54,7 +54,7 @@ class Line:
         self.state = RUN
         self.jobs: dict[int, Any] = {}
         self.broken: Callable[[], BaseException] | None = None
-        self.bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self.bell = Bell()
         self.parked = False
         self.draining = threading.Lock()
         self.waiting: list[Any] = []
@@ -99,10 +99,7 @@ class Line:
     def ring_bell(self) -> None:
         """Wake the keeper if it sleeps."""
         if self.parked:
-            try:
-                os.eventfd_write(self.bell, 1)
-            except (OSError, ValueError):
-                pass  # closed: there is no keeper any more
+            self.bell.ring()  # closed when there is no keeper any more
 
     def shut(self, state: str) -> None:
         """Go over to CLOSE or TERMINATE, and let the keeper know.
@@ -323,9 +320,7 @@ class Line:
         self.tasks = self.results = None
         self._words = memoryview(bytearray(LEASE_BYTES)).cast("Q")
         self._lease = None  # type: ignore[assignment]
-        bell, self.bell = self.bell, -1
-        if bell >= 0:
-            os.close(bell)
+        self.bell.close()
         if locked:
             self.draining.release()
 

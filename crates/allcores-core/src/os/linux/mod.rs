@@ -1,7 +1,8 @@
 //! Linux: memfd, mappings, futexes, byte locks, fork handlers.
 
-use std::ffi::{CStr, c_int, c_void};
-use std::io::Error as IoError;
+use std::ffi::{c_int, c_void};
+use std::fs::File;
+use std::io::{Error as IoError, Read};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr;
 use std::sync::atomic::AtomicU32;
@@ -9,50 +10,22 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 
+mod file;
 mod memory;
+mod refused;
+pub use file::{anonymous, commit, fix_length, give_back};
 pub use memory::memory;
+use refused::Call;
+pub use refused::fallbacks;
 
 /// Size of a page on every system that is supported.
 pub const PAGE: usize = 4096;
-
-const MFD_CLOEXEC: u32 = 0x1;
-const MFD_ALLOW_SEALING: u32 = 0x2;
-const MFD_NOEXEC_SEAL: u32 = 0x8;
 
 /// The failed call with the system's reason.
 fn last(call: &'static str) -> Error {
     Error::Os {
         call,
         errno: IoError::last_os_error().raw_os_error().unwrap_or(0),
-    }
-}
-
-/// Makes an anonymous shared memory, closed on exec, that can grow but never shrink.
-pub fn memfd(name: &CStr) -> Result<c_int> {
-    // Systems before 6.3 do not know MFD_NOEXEC_SEAL and answer EINVAL; some
-    // hardened ones refuse everything without it. So: the strict form first.
-    for flags in [
-        MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL,
-        MFD_CLOEXEC | MFD_ALLOW_SEALING,
-    ] {
-        // SAFETY: `name` is a NUL-terminated string; the call takes no other memory.
-        let fd = unsafe { libc::syscall(libc::SYS_memfd_create, name.as_ptr(), flags) };
-        if fd >= 0 {
-            return Ok(fd as c_int);
-        }
-        if IoError::last_os_error().raw_os_error() != Some(libc::EINVAL) {
-            break;
-        }
-    }
-    Err(last("memfd_create"))
-}
-
-/// Forbids that the memory ever gets smaller, which would turn loads into SIGBUS.
-pub fn seal_against_shrinking(fd: c_int) -> Result<()> {
-    // SAFETY: plain integers.
-    match unsafe { libc::fcntl(fd, libc::F_ADD_SEALS, libc::F_SEAL_SHRINK) } {
-        0 => Ok(()),
-        _ => Err(last("fcntl(F_ADD_SEALS)")),
     }
 }
 
@@ -73,42 +46,6 @@ pub fn file_size(fd: c_int) -> Result<u64> {
     match unsafe { libc::fstat(fd, &mut stat) } {
         0 => Ok(stat.st_size as u64),
         _ => Err(last("fstat")),
-    }
-}
-
-/// Commits memory to `[offset, offset + len)`, growing the file where needed.
-///
-/// Afterwards loads and stores there cannot fail. Out of memory is an error here,
-/// never a signal later.
-pub fn commit(fd: c_int, offset: usize, len: usize) -> Result<()> {
-    loop {
-        // SAFETY: plain integers.
-        let done = unsafe { libc::fallocate(fd, 0, offset as i64, len as i64) };
-        if done == 0 {
-            return Ok(());
-        }
-        match IoError::last_os_error().raw_os_error() {
-            Some(libc::EINTR) => continue,
-            Some(libc::ENOSPC | libc::ENOMEM | libc::EFBIG) => {
-                return Err(Error::OutOfMemory { wanted: len });
-            }
-            _ => return Err(last("fallocate")),
-        }
-    }
-}
-
-/// Gives the pages of `[offset, offset + len)` back to the system; they read as zero then.
-pub fn give_back(fd: c_int, offset: usize, len: usize) -> Result<()> {
-    let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
-    loop {
-        // SAFETY: plain integers.
-        let done = unsafe { libc::fallocate(fd, mode, offset as i64, len as i64) };
-        if done == 0 {
-            return Ok(());
-        }
-        if IoError::last_os_error().raw_os_error() != Some(libc::EINTR) {
-            return Err(last("fallocate(PUNCH_HOLE)"));
-        }
     }
 }
 
@@ -140,6 +77,9 @@ pub fn unmap(base: *mut u8, len: usize) {
     unsafe { libc::munmap(base.cast::<c_void>(), len) };
 }
 
+/// How long a wait sleeps at a time where the system has no futexes to be woken by.
+const NAP: Duration = Duration::from_millis(1);
+
 /// How a wait on a futex ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Waited {
@@ -166,10 +106,19 @@ pub fn futex_wait(word: &AtomicU32, expected: u32, timeout: Duration) -> Waited 
             &time as *const libc::timespec,
         )
     };
-    if done != 0 && IoError::last_os_error().raw_os_error() == Some(libc::ETIMEDOUT) {
-        return Waited::TimedOut;
+    if done == 0 {
+        return Waited::Maybe;
     }
-    Waited::Maybe
+    match IoError::last_os_error().raw_os_error() {
+        Some(libc::ETIMEDOUT) => Waited::TimedOut,
+        Some(libc::EPERM | libc::EACCES | libc::ENOSYS) => {
+            // Nobody can wake anybody here, so everybody looks again soon.
+            refused::note(Call::Futex);
+            std::thread::sleep(timeout.min(NAP));
+            Waited::Maybe
+        }
+        _ => Waited::Maybe,
+    }
 }
 
 /// Wakes up to `count` threads of any process that sleep on `word`; says how many.
@@ -251,12 +200,22 @@ pub fn thread_id() -> u64 {
 pub fn random() -> Result<u64> {
     let mut value = 0u64;
     // SAFETY: eight writable bytes.
-    let got = unsafe { libc::getrandom((&raw mut value).cast(), 8, 0) };
-    if got == 8 {
-        Ok(value)
-    } else {
-        Err(last("getrandom"))
+    if unsafe { libc::getrandom((&raw mut value).cast(), 8, 0) } == 8 {
+        return Ok(value);
     }
+    let error = last("getrandom");
+    refused::note(Call::Random);
+    let mut bytes = [0u8; 8];
+    File::open("/dev/urandom")
+        .and_then(|mut source| source.read_exact(&mut bytes))
+        .map_err(|_| error)?;
+    Ok(u64::from_ne_bytes(bytes))
+}
+
+/// Whether this is the thread that the process began with: after a fork the one that forked.
+pub fn is_first_thread() -> bool {
+    // SAFETY: takes nothing and cannot fail.
+    unsafe { libc::gettid() == libc::getpid() }
 }
 
 /// Registers functions that run around every `fork()` of this process.
@@ -296,34 +255,71 @@ fn own(fd: i64, call: &'static str) -> Result<OwnedFd> {
 /// A descriptor that becomes readable when the process `pid`, a child of ours, has ended.
 pub fn pidfd(pid: u32) -> Result<OwnedFd> {
     // SAFETY: plain integers. Closed on exec by default.
-    own(
-        unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) },
-        "pidfd_open",
-    )
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    if fd < 0 && refused::for_good() {
+        refused::note(Call::Pidfd);
+    }
+    own(fd, "pidfd_open")
 }
 
-/// An event: [`ring`] makes it readable, [`hush`] not.
-pub fn event() -> Result<OwnedFd> {
-    // SAFETY: plain integers.
-    let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
-    own(fd as i64, "eventfd")
+/// Whether there is a process with this id, which may be another one than before.
+pub fn exists(pid: u32) -> bool {
+    // SAFETY: plain integers; signal 0 is none.
+    let done = unsafe { libc::kill(pid as libc::pid_t, 0) };
+    done == 0 || IoError::last_os_error().raw_os_error() != Some(libc::ESRCH)
 }
 
-/// Makes an event readable.
-pub fn ring(event: c_int) {
-    // SAFETY: eight readable bytes.
-    unsafe { libc::write(event, (&1u64 as *const u64).cast(), 8) };
+/// An event: readable from [`Event::ring`] to [`Event::hush`].
+#[derive(Debug)]
+pub struct Event {
+    readable: OwnedFd,
+    /// The writing end where it is a pipe.
+    pipe: Option<OwnedFd>,
 }
 
-/// Makes an event unreadable until it is rung again.
-pub fn hush(event: c_int) {
-    let mut count = 0u64;
-    // SAFETY: eight writable bytes.
-    unsafe { libc::read(event, (&raw mut count).cast(), 8) };
+impl Event {
+    /// A new one, not readable.
+    pub fn new() -> Result<Event> {
+        // SAFETY: plain integers.
+        let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+        if fd < 0 && refused::for_good() {
+            refused::note(Call::Eventfd);
+            let (readable, pipe) = pipe_with(libc::O_NONBLOCK)?;
+            return Ok(Event {
+                readable,
+                pipe: Some(pipe),
+            });
+        }
+        Ok(Event {
+            readable: own(fd as i64, "eventfd")?,
+            pipe: None,
+        })
+    }
+
+    /// Makes it readable.
+    pub fn ring(&self) {
+        let end = self.pipe.as_ref().unwrap_or(&self.readable);
+        // SAFETY: eight readable bytes. A pipe that is full is readable already.
+        unsafe { libc::write(end.as_raw_fd(), (&1u64 as *const u64).cast(), 8) };
+    }
+
+    /// Makes it unreadable until it is rung again.
+    pub fn hush(&self) {
+        let mut read = [0u8; 4096];
+        // SAFETY: so many writable bytes.
+        unsafe { libc::read(self.as_raw_fd(), read.as_mut_ptr().cast(), read.len()) };
+    }
 }
 
-/// Sleeps until one of `fds` is readable; says for each whether it is.
-pub fn poll_readable(fds: &[c_int]) -> Result<Vec<bool>> {
+impl AsRawFd for Event {
+    fn as_raw_fd(&self) -> c_int {
+        self.readable.as_raw_fd()
+    }
+}
+
+/// Sleeps until one of `fds` is readable, or for `timeout`; says for each whether it is.
+pub fn poll_readable(fds: &[c_int], timeout: Option<Duration>) -> Result<Vec<bool>> {
+    let timeout = timeout.map_or(-1, |time| time.as_millis() as c_int);
     let mut polled: Vec<libc::pollfd> = fds
         .iter()
         .map(|&fd| libc::pollfd {
@@ -334,7 +330,8 @@ pub fn poll_readable(fds: &[c_int]) -> Result<Vec<bool>> {
         .collect();
     loop {
         // SAFETY: the array lives for the call and has this length.
-        let ready = unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, -1) };
+        let ready =
+            unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, timeout) };
         if ready >= 0 {
             return Ok(polled.iter().map(|p| p.revents != 0).collect());
         }
@@ -362,9 +359,13 @@ pub fn without_signals<T>(work: impl FnOnce() -> T) -> T {
 
 /// A pipe, closed on exec: reading end, writing end.
 pub fn pipe() -> Result<(OwnedFd, OwnedFd)> {
+    pipe_with(0)
+}
+
+fn pipe_with(flags: c_int) -> Result<(OwnedFd, OwnedFd)> {
     let mut ends = [0 as c_int; 2];
     // SAFETY: two writable integers.
-    if unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) } != 0 {
+    if unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC | flags) } != 0 {
         return Err(last("pipe2"));
     }
     Ok((own(ends[0] as i64, "pipe2")?, own(ends[1] as i64, "pipe2")?))
