@@ -53,7 +53,9 @@ def play(method: str) -> None:
     for worker in workers:
         worker.join()
         assert worker.exitcode == 0, worker.exitcode
-    assert shared[0] == 100 and sorted(shared[1:]) == [0, 1], list(shared)
+    counted, *numbers = shared
+    assert counted == 100
+    assert sorted(numbers) == [0, 1]
 
     victim = context.Process(target=die_with, args=(lock, ready))
     victim.start()
@@ -65,12 +67,12 @@ def play(method: str) -> None:
 
     with context.Pool(2) as pool:
         assert pool.map(square, range(20)) == [n * n for n in range(20)]
+        died = ""
         try:
             pool.map(hard, range(5), chunksize=1)
         except WorkerDied as error:
-            assert error.signal == "SIGKILL"
-        else:
-            raise AssertionError("a killed worker went unnoticed")
+            died = error.signal or ""
+        assert died == "SIGKILL"
         assert pool.map(square, [5]) == [25]
 
 

@@ -42,8 +42,8 @@ const GROW: usize = 16;
 /// Free chunks that keep their memory for the next use, because fresh pages cost far
 /// more than warm ones (measured 1.5 against 10.5 GB/s). A guess: 64 MiB.
 const WARM: u64 = 1024;
-/// What growth leaves to the rest of the program, such as page tables. A guess.
-const SPARE: u64 = 1 << 20;
+/// What growth leaves to the rest of the program, which may want to fork a child. A guess.
+const SPARE: u64 = 8 << 20;
 /// The part of the memory left that a process may take before it asks again. A guess: others
 /// take from the same.
 const ALLOWED: u64 = 16;
@@ -553,11 +553,15 @@ fn chunk_guard(arena: &Arena) -> Result<Guard<'static>> {
     })
 }
 
+/// What this process may grow by before it asks again, in bytes.
+static ALLOWANCE: AtomicU64 = AtomicU64::new(0);
+/// How much free memory this process leaves warm, in bytes: less where memory is short.
+static KEPT: AtomicU64 = AtomicU64::new(WARM * CHUNK as u64);
+
 /// Whether there is memory for `bytes` more. The kernel commits shared memory as long as it
 /// can, and then kills somebody, in control groups as well: so it is asked what is left.
 /// That takes a while, so an answer allows some growth without a further question.
 fn may_grow(bytes: u64) -> bool {
-    static ALLOWANCE: AtomicU64 = AtomicU64::new(0);
     if ALLOWANCE
         .fetch_update(Relaxed, Relaxed, |left| left.checked_sub(bytes))
         .is_ok()
@@ -565,7 +569,9 @@ fn may_grow(bytes: u64) -> bool {
         return true;
     }
     let left = os::memory().1.saturating_sub(bytes);
-    ALLOWANCE.store(left / ALLOWED, Relaxed);
+    let allowed = left.saturating_sub(SPARE) / ALLOWED;
+    ALLOWANCE.store(allowed, Relaxed);
+    KEPT.store(allowed.min(WARM * CHUNK as u64), Relaxed);
     left >= SPARE
 }
 
@@ -747,7 +753,8 @@ fn free_chunks(arena: &Arena, first: usize, n: usize) -> Result<()> {
     crash_point!("alloc.free: intent, where");
     header.chunk_intent[1].store(n as u64, Release);
     crash_point!("alloc.free: intent");
-    let keep = header.chunks_warm.load(Relaxed).saturating_add(n as u64) <= WARM;
+    let warm = header.chunks_warm.load(Relaxed).saturating_add(n as u64);
+    let keep = warm.saturating_mul(CHUNK as u64) <= KEPT.load(Relaxed);
     if !keep {
         arena.give_back(arena.data_at(first), n * CHUNK)?;
         crash_point!("alloc.free: memory given back");

@@ -150,13 +150,20 @@ fn create() -> Result<&'static Arena> {
     }
     let (total, _) = os::memory();
     // Address space costs nothing, so take plenty: twice the machine's memory, at least
-    // 64 GiB. Under a limit of address space go down until it fits.
+    // 64 GiB. Under limits of address space or file size go down until it fits.
     let mut chunks = (64usize << 30).max((total as usize * 2).next_power_of_two()) / CHUNK;
     if let Some(limit) = os::address_space_limit() {
         // The rest of the program needs address space too.
         let share = (limit as usize / 4).max(16 << 20);
         chunks = chunks.min(share / (CHUNK + CHUNK_METAS + CHUNK_DESCRIPTOR));
     }
+    if let Some(limit) = os::file_size_limit() {
+        // The words lie before the data, so without this the file would soon be too long.
+        let share = (limit as usize).saturating_sub(places(0).3 + 3 * CHUNK);
+        chunks = chunks.min(share / (CHUNK + CHUNK_METAS + CHUNK_DESCRIPTOR));
+    }
+    // Smaller ones aren't worth having; if even this is refused, that is an error.
+    chunks = chunks.max(64);
     let session = os::random()? | 1;
     let fd = os::anonymous(c"allcores")?;
     let made = (|| {

@@ -47,8 +47,8 @@ impl fmt::Display for Error {
             Error::OutOfMemory { wanted } => write!(
                 f,
                 "no shared memory left for {wanted} bytes: the machine, its container or this \
-                 program's address space limit has no more to give; free shared objects or raise \
-                 the limit"
+                 program's limits (address space, file size) have no more to give; free shared \
+                 objects or raise the limit"
             ),
             Error::Stale { what } => write!(
                 f,

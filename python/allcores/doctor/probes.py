@@ -4,11 +4,12 @@ A sandbox (gVisor, a seccomp filter, AWS Lambda) may show a recent kernel and re
 """
 
 import errno
+import importlib
 import os
 import platform
 import sys
 
-from allcores.doctor.finding import Finding, size
+from allcores.doctor.finding import Finding, Verdict, size
 
 __all__ = ["probes"]
 
@@ -21,7 +22,31 @@ def probes(shm: str = "/dev/shm") -> list[Finding]:
     """Try the system calls that allcores builds on, and look at /dev/shm."""
     if sys.platform != "linux":
         return [Finding("system calls", "not looked at: this is not Linux")]
-    return [_memfd(), _futex(), _pidfd(), _shm(shm)]
+    return [_memfd(), _byte_locks(), _futex(), _pidfd(), *_fallbacks(), _shm(shm)]
+
+
+# Calls with a line of their own in the report.
+_SHOWN = ("memfd_create", "futex", "pidfd_open")
+
+
+def _instead() -> dict[str, str]:
+    """Return what the core does in place of the calls that were refused to it."""
+    try:
+        core = importlib.import_module("allcores._core")
+        core.Block(64)
+    except (ImportError, OSError, MemoryError):
+        return {}
+    fallbacks: dict[str, str] = core.fallbacks()
+    return fallbacks
+
+
+def _fallbacks() -> list[Finding]:
+    """Report what the core had refused while it made its shared memory."""
+    return [
+        Finding(call, f"refused; instead: {instead}", "note", _sandbox("It works, but slower"))
+        for call, instead in _instead().items()
+        if call not in _SHOWN
+    ]
 
 
 if sys.platform == "linux":
@@ -34,15 +59,33 @@ if sys.platform == "linux":
         try:
             memory = os.memfd_create("allcores-doctor", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         except OSError as error:
-            return Finding("memfd", f"refused: {error.strerror}", "bad", _sandbox(needs))
+            place = _instead().get("memfd_create")
+            if place is None:
+                return Finding("memfd", f"refused: {error.strerror}", "bad", _sandbox(needs))
+            value = f"refused: {error.strerror}; instead: {place}"
+            return Finding("memfd", value, "note", _sandbox(needs))
         try:
             os.posix_fallocate(memory, 0, 4096)
             fcntl.fcntl(memory, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
         except OSError as error:
-            return Finding("memfd", f"can't grow: {error.strerror}", "bad", _sandbox(needs))
+            verdict: Verdict = "note" if _instead() else "bad"
+            return Finding("memfd", f"can't grow: {error.strerror}", verdict, _sandbox(needs))
         finally:
             os.close(memory)
         return Finding("memfd", "works")
+
+    def _byte_locks() -> Finding:
+        """Lock a byte of a file, which tells the living from the dead."""
+        import fcntl
+        import tempfile
+
+        advice = _sandbox("allcores knows who is alive by locks on bytes of its memory")
+        try:
+            with tempfile.TemporaryFile() as file:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 64)
+        except OSError as error:
+            return Finding("byte locks", f"refused: {error.strerror}", "bad", advice)
+        return Finding("byte locks", "work")
 
     def _futex() -> Finding:
         """Wait on a word that has already changed: a kernel that knows futexes says so at once."""
@@ -60,8 +103,8 @@ if sys.platform == "linux":
         code = ctypes.get_errno()
         if code == errno.EAGAIN:
             return Finding("futex", "works")
-        advice = _sandbox("allcores waits on futexes")
-        return Finding("futex", f"refused: {os.strerror(code)}", "bad", advice)
+        advice = _sandbox("Waiting looks every millisecond without futexes, which costs time")
+        return Finding("futex", f"refused: {os.strerror(code)}", "note", advice)
 
     def _pidfd() -> Finding:
         try:
@@ -71,7 +114,10 @@ if sys.platform == "linux":
                 "pidfd",
                 f"refused: {error.strerror}",
                 "note",
-                _sandbox("The death of a worker is seen at once through a pidfd (Linux 5.3)"),
+                _sandbox(
+                    "The death of a worker is seen at once through a pidfd (Linux 5.3), else "
+                    "within a quarter of a second"
+                ),
             )
         return Finding("pidfd", "works")
 

@@ -7,7 +7,6 @@ can be collected.
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import time
@@ -120,5 +119,6 @@ def _work_or_wait(line: Line, crew: Crew, patience: int) -> int:
 
 
 def _sleep(line: Line, crew: Crew, timeout: float | None) -> None:
-    if line.bell in wait([*crew.sentinels(), line.bell], timeout):
+    bell = line.bell.fileno()
+    if bell in wait([*crew.sentinels(), bell], timeout):
         line.bell.hush()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+import traceback
 from collections.abc import Callable, Iterable
 from multiprocessing import process, util
-from typing import Any
+from typing import Any, NoReturn
 
 from allcores import _core, pickling
 from allcores.launch import tether
@@ -142,8 +144,12 @@ class _Worker:
             payload = pickling.loads(view[start:])
             value = self._call(func, kind, payload)
             interrupts.task_runs = False
+            if os.getpid() != self._pid:
+                _end_copy(None)
         except BaseException as error:
             interrupts.task_runs = False
+            if os.getpid() != self._pid:
+                _end_copy(error)
             packed, refs = failure.pack(error, skip=2)
             self._publish(tag, FAILURE, packed, refs)
             return True
@@ -173,3 +179,21 @@ class _Worker:
 
     def _publish(self, tag: int, status: int, data: bytes, refs: list[int]) -> None:
         self._results.put(RESULT.pack(tag, self._pid, status) + data, refs, tag)
+
+
+def _end_copy(error: BaseException | None) -> NoReturn:
+    """End a process that the task forked and that has come out of the task.
+
+    It is no worker: the task's result, and the next task, are for the one it was forked from.
+    """
+    code = 0
+    if isinstance(error, SystemExit):
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+    elif error is not None:
+        traceback.print_exception(error)
+        code = 1
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(code)

@@ -228,12 +228,21 @@ pub fn at_fork(before: extern "C" fn(), in_parent: extern "C" fn(), in_child: ex
 
 /// The limit on this process's address space in bytes, when there is one.
 pub fn address_space_limit() -> Option<u64> {
+    limit(libc::RLIMIT_AS)
+}
+
+/// The limit on the size of a file of this process in bytes, when there is one.
+pub fn file_size_limit() -> Option<u64> {
+    limit(libc::RLIMIT_FSIZE)
+}
+
+fn limit(which: libc::__rlimit_resource_t) -> Option<u64> {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,
     };
     // SAFETY: `limit` lives for the call.
-    let done = unsafe { libc::getrlimit(libc::RLIMIT_AS, &mut limit) };
+    let done = unsafe { libc::getrlimit(which, &mut limit) };
     (done == 0 && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
 }
 
