@@ -7,6 +7,8 @@ never hangs, and leaves nothing behind.
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hostile_run import run
 from seccomp import Rule
@@ -133,3 +135,29 @@ for _ in range(2):
 """
     )
     assert (done.code, done.out, done.err) == (0, "True True\nTrue True\n", "")
+
+
+def test_the_doctor_reports_what_is_refused() -> None:
+    """What is done another way is a note, no obstacle."""
+    done = run(
+        """
+import errno, json, sys
+from seccomp import Rule, install
+install(
+    [Rule("memfd_create"), Rule("fallocate"), Rule("pidfd_open"), Rule("fcntl", 1, value=1033)],
+    errno.EPERM,
+)
+from allcores import doctor
+sys.exit(doctor.run(as_json=True))
+"""
+    )
+    assert done.code == 0, done
+    found = json.loads(done.out)["operating system"]
+    for name, words in (
+        ("memfd", "instead: a file without a name in "),
+        ("pidfd", "refused"),
+        ("fallocate", "refused; instead: each page is touched"),
+    ):
+        assert words in found[name]["value"]
+        assert found[name]["verdict"] == "note"
+    assert found["byte locks"]["verdict"] == "ok"
