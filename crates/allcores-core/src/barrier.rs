@@ -303,13 +303,13 @@ impl Barrier {
     /// # Errors
     /// When shared memory makes no sense.
     pub fn reset(&self) -> Result<()> {
-        // Otherwise the death that broke it would break it again.
+        // Otherwise the death that broke it would break it again. If we die on the way it is
+        // broken: without its entry nobody would know of a party that came and is dead.
         for number in 0..self.block.used() {
             if let Some(member) = self.block.member(number)? {
                 let seen = member.load(Acquire);
                 if seen != 0 && !slot::is_alive(owner_of(seen)) {
-                    let _ = member.compare_exchange(seen, 0, AcqRel, Relaxed);
-                    crash_point!("barrier.reset: dead member struck out");
+                    self.block.mourn(member, seen);
                 }
             }
         }
