@@ -10,6 +10,8 @@ pub type Check = Result<(), String>;
 
 /// One operation of one structure.
 pub struct Case {
+    /// In the victim, before it can be killed.
+    pub before: Box<dyn Fn()>,
     /// In the victim.
     pub run: Box<dyn Fn()>,
     /// In the survivor: content and use; leaves the structure as it was at first. Runs once
@@ -19,6 +21,10 @@ pub struct Case {
     pub helpers: usize,
     /// The check may come before the recovery: whoever uses the structure finds out itself.
     pub early: bool,
+    /// In the survivor, as soon as the victim sleeps in the operation: lets it go on.
+    pub wake: Option<Box<dyn Fn()>>,
+    /// The victim is the child of fork that `run` makes.
+    pub birth: bool,
 }
 
 impl Case {
@@ -27,10 +33,13 @@ impl Case {
         check: impl FnMut(Option<End>) -> Check + 'static,
     ) -> Case {
         Case {
+            before: Box::new(|| {}),
             run: Box::new(run),
             check: Box::new(check),
             helpers: 0,
             early: false,
+            wake: None,
+            birth: false,
         }
     }
 
@@ -38,6 +47,35 @@ impl Case {
     pub fn early(self) -> Case {
         Case {
             early: true,
+            ..self
+        }
+    }
+
+    /// See [`Case::before`].
+    pub fn before(self, before: impl Fn() + 'static) -> Case {
+        Case {
+            before: Box::new(before),
+            ..self
+        }
+    }
+
+    /// See [`Case::wake`].
+    pub fn wake(self, wake: impl Fn() + 'static) -> Case {
+        Case {
+            wake: Some(Box::new(wake)),
+            ..self
+        }
+    }
+
+    /// See [`Case::helpers`].
+    pub fn helpers(self, helpers: usize) -> Case {
+        Case { helpers, ..self }
+    }
+
+    /// See [`Case::birth`].
+    pub fn birth(self) -> Case {
+        Case {
+            birth: true,
             ..self
         }
     }

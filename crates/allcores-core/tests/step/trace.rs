@@ -18,7 +18,7 @@ pub enum End {
 }
 
 /// A child that is stopped.
-pub struct Victim(pid_t);
+pub struct Victim(pub(crate) pid_t);
 
 /// The way of an operation that was recorded: where each instruction is.
 #[derive(Default)]
@@ -44,14 +44,15 @@ impl Way {
     }
 }
 
-fn ptrace(request: libc::c_uint, pid: pid_t, at: usize, value: usize) -> c_long {
+pub(crate) fn ptrace(request: libc::c_uint, pid: pid_t, at: usize, value: usize) -> c_long {
     // SAFETY: addresses in these requests are the traced child's, not ours.
     unsafe { libc::ptrace(request, pid, at as *mut c_void, value as *mut c_void) }
 }
 
 impl Victim {
-    /// Forks a child that stops before it runs `work`. `None` when the system forbids tracing.
-    pub fn start(work: impl FnOnce()) -> Option<Victim> {
+    /// Forks a child that stops between `before` and `work`. `None` when the system forbids
+    /// tracing.
+    pub fn start(before: impl FnOnce(), work: impl FnOnce()) -> Option<Victim> {
         // SAFETY: the child ends without returning from here.
         let pid = unsafe { libc::fork() };
         assert!(pid >= 0, "fork failed");
@@ -60,9 +61,13 @@ impl Victim {
                 // SAFETY: ends the process.
                 unsafe { libc::_exit(77) };
             }
-            // SAFETY: stops this process, whose tracer goes on from there.
-            unsafe { libc::raise(libc::SIGSTOP) };
-            let fine = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).is_ok();
+            let both = || {
+                before();
+                // SAFETY: stops this process, whose tracer goes on from there.
+                unsafe { libc::raise(libc::SIGSTOP) };
+                work();
+            };
+            let fine = std::panic::catch_unwind(std::panic::AssertUnwindSafe(both)).is_ok();
             // SAFETY: as above, then the end.
             unsafe {
                 if fine {
@@ -84,7 +89,7 @@ impl Victim {
         Some(victim)
     }
 
-    fn wait(&self) -> c_int {
+    pub(crate) fn wait(&self) -> c_int {
         let mut status = 0;
         loop {
             // SAFETY: `status` lives for the call.
@@ -120,12 +125,12 @@ impl Victim {
     }
 
     #[cfg(target_arch = "x86_64")]
-    fn pointer(&self) -> usize {
+    pub(crate) fn pointer(&self) -> usize {
         ptrace(libc::PTRACE_PEEKUSER, self.0, POINTER, 0) as usize
     }
 
     #[cfg(not(target_arch = "x86_64"))]
-    fn pointer(&self) -> usize {
+    pub(crate) fn pointer(&self) -> usize {
         0
     }
 
