@@ -128,12 +128,30 @@ impl Pieces {
     pub fn tear_down(&self) -> Result<()> {
         for link in &self.0 {
             let link = link.load(Acquire);
-            if link != 0 && names_a_piece(link) {
-                object::destroy(offset_in(link))?;
+            if link != 0 {
+                give_back(link)?;
             }
         }
         Ok(())
     }
+}
+
+/// Gives back the piece behind `link`, unless that has been done.
+fn give_back(link: u64) -> Result<()> {
+    let offset = offset_in(link);
+    while names_a_piece(link) {
+        let word = alloc::meta(offset)?.word.load(Acquire);
+        match alloc::state(word) {
+            alloc::LIVE if alloc::retire(offset)? => return object::discard(offset),
+            // Its maker died between linking it and the end of the making. The sweep takes
+            // it for a part of an object that lives on, which this one does not.
+            alloc::RESERVED if alloc::adopt(offset, word)? => return object::discard(offset),
+            alloc::LIVE | alloc::RESERVED => {}
+            // Somebody who was at it died; the sweep does the rest.
+            _ => break,
+        }
+    }
+    Ok(())
 }
 
 /// Whether the piece at `offset`, whose maker died, is linked from its object.
