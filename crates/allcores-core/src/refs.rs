@@ -255,13 +255,27 @@ fn settle(slot: &Slot, index: usize) -> Result<()> {
         let happened = trace(meta.refs.load(SeqCst)) == (index, seq) && meta.refs.load(SeqCst) != 0
             || slot.ref_acked.load(SeqCst) == seq;
         let held = (seen & STATE_MASK == TAKING) == happened;
-        word.store(if held { seen & !STATE_MASK | HELD } else { 0 }, SeqCst);
+        let settled = if held { seen & !STATE_MASK | HELD } else { 0 };
+        // Another process may settle it, too, and go on from there.
+        let _ = word.compare_exchange(seen, settled, SeqCst, SeqCst);
         crash_point!("refs.settle: entry");
         // A count that is 0 now is found by the sweep's walk over all blocks.
     }
-    slot.pending.store(0, SeqCst);
+    // Only what we saw: the slot may have another owner by now.
+    let _ = slot.pending.compare_exchange(entry, 0, SeqCst, SeqCst);
     crash_point!("refs.settle: nothing pending");
     Ok(())
+}
+
+/// Like [`drop_entry`], for an entry that others may have been at before: somebody who
+/// died while dropping it, in the course of another's recovery.
+fn drop_left(entry: Offset) -> Result<()> {
+    let seen = arena()?.at::<AtomicU64>(entry)?.load(SeqCst);
+    if matches!(seen & STATE_MASK, TAKING | DROPPING) {
+        let index = (seen >> 52) as usize;
+        settle(slot::by_index(index)?, index)?;
+    }
+    drop_entry(entry)
 }
 
 /// Gives up all that a process holds: of a dead one, or of this one as it leaves.
@@ -284,15 +298,7 @@ pub fn give_up(of: &Slot) -> Result<()> {
             });
         }
         for i in 0..ENTRIES as u64 {
-            let entry = piece + 8 + 8 * i;
-            let word: &AtomicU64 = arena.at(entry)?;
-            let seen = word.load(SeqCst);
-            if matches!(seen & STATE_MASK, TAKING | DROPPING) {
-                // Somebody who swept here before us died at this entry.
-                let index = (seen >> 52) as usize;
-                settle(slot::by_index(index)?, index)?;
-            }
-            drop_entry(entry)?;
+            drop_left(piece + 8 + 8 * i)?;
         }
         piece = arena.at::<AtomicU64>(piece)?.load(SeqCst);
     }
@@ -338,7 +344,7 @@ pub fn drop_for(entry: Offset) -> Result<()> {
     slot::me()?;
     {
         let _one_at_a_time = LOCK.lock();
-        drop_entry(entry)?;
+        drop_left(entry)?;
     }
     destroy_queued()
 }
