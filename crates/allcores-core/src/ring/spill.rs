@@ -382,22 +382,24 @@ pub fn tear_down(offset: Offset) -> Result<()> {
         return Ok(());
     };
     let ring = Link(segment.header.ring.load(Acquire));
-    let Ok((_, word)) = ring.follow(Kind::Ring) else {
-        return Ok(());
-    };
-    let view = View::new(ring.offset())?;
+    // A ring that is taken apart may go before its segments do, when who began that died.
+    let ring = ring.follow(Kind::Ring).ok().map(|(_, word)| (ring, word));
     let mut _guard: Option<Guard> = None;
-    if alloc::state(word) == alloc::LIVE {
-        // A used up one; the repair that comes with the lock takes it out of the list.
-        _guard = Some(view.guard()?);
-    } else {
-        segment.for_each(|record, bytes| match record.kind() & IN_BLOCK {
+    match ring {
+        Some((ring, word)) if alloc::state(word) == alloc::LIVE => {
+            // A used up one; the repair that comes with the lock takes it out of the list.
+            _guard = Some(View::new(ring.offset())?.guard()?);
+        }
+        _ => segment.for_each(|record, bytes| match record.kind() & IN_BLOCK {
             0 => Ok(()),
             _ => message::throw_away(link_in(bytes)),
-        })?;
+        })?,
     }
-    if Link(view.block.spill.first.load(Acquire)) == Link::to(offset)? {
-        unlink(view.block, &segment);
+    if let Some((ring, _)) = ring {
+        let view = View::new(ring.offset())?;
+        if Link(view.block.spill.first.load(Acquire)) == Link::to(offset)? {
+            unlink(view.block, &segment);
+        }
     }
     Ok(())
 }
