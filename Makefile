@@ -59,9 +59,15 @@ test-python: $(VENV)/.core $(VENV)/.dev
 	$(call say,tests from Python: $$($(BIN)/python -V))
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-crash: cargo ## kill a process at every instruction of every operation (STEP_SECONDS: for each)
-	$(call say,a kill at every instruction)
-	@cargo test --release --package allcores-core --locked --test step -- --all $(STEP_ARGS)
+STEP := cargo test --release --package allcores-core --locked --test step --
+
+crash: cargo ## kill a process at every instruction of every operation (see tests/step/main.rs)
+	$(call say,a kill before every store and system call)
+	@$(STEP) --all $(STEP_ARGS)
+	$(call say,nothing changes in between)
+	@$(STEP) --proof $(STEP_ARGS)
+	$(call say,a kill after each instruction: $${STEP_SECONDS:-2} s for each operation)
+	@STEP_SECONDS=$${STEP_SECONDS:-2} $(STEP) --every-instruction $(STEP_ARGS)
 
 check: $(VENV)/.core $(VENV)/.dev cargo ## formatting, lints and types
 	$(call say,cargo fmt)

@@ -22,6 +22,7 @@
 //! `STEP_SECONDS` is the time for each operation where not everything is tried, `STEP_PAIRS`
 //! the number of kills of the recovery up to which all are.
 
+mod asleep;
 mod case;
 #[path = "../common/mod.rs"]
 mod common;
@@ -30,10 +31,12 @@ mod memory;
 mod progress;
 mod proof;
 mod ring;
+mod sleeper;
 mod survivor;
 mod sync;
 mod trace;
 mod trap;
+mod waiting;
 
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
@@ -190,6 +193,8 @@ fn main() {
         sync::OPERATIONS,
         ring::OPERATIONS,
         list::OPERATIONS,
+        asleep::OPERATIONS,
+        waiting::OPERATIONS,
     ]
     .concat()
     {

@@ -37,7 +37,7 @@ const fn operation(structure: &'static str, name: &'static str, build: fn() -> C
     }
 }
 
-fn say<T, E: std::fmt::Debug>(result: Result<T, E>) -> Result<T, String> {
+pub fn say<T, E: std::fmt::Debug>(result: Result<T, E>) -> Result<T, String> {
     result.map_err(|error| format!("{error:?}"))
 }
 
@@ -47,7 +47,7 @@ fn soon() -> Deadline {
 }
 
 /// The survivor takes the lock, and hears of a holder's death.
-fn takes(lock: &Mutex) -> Check {
+pub fn takes(lock: &Mutex) -> Check {
     let recursive = lock.is_recursive();
     ensure(say(lock.acquire(&patience(), &mut no_pulse))?, || {
         "the lock is not to be had".into()
