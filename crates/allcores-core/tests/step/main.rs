@@ -44,10 +44,10 @@ use std::time::{Duration, Instant};
 use case::Operation;
 use common::Random;
 use progress::Progress;
-use survivor::{Plan, UNTRACEABLE, Way2Die, survive};
+use survivor::{Mode, Plan, UNTRACEABLE, survive};
 
 /// In a sample, how long it goes on with one operation.
-const SAMPLE_TIME: Duration = Duration::from_millis(200);
+const SAMPLE_TIME: Duration = Duration::from_millis(100);
 /// In a sample, how often a recovery is killed.
 const SAMPLE_PAIRS: u64 = 4;
 /// A survivor that gets no further for so long hangs.
@@ -169,9 +169,9 @@ fn main() {
     let all = has("--all");
     let plan = Plan {
         way: match (has("--every-instruction"), has("--proof")) {
-            (true, _) => Way2Die::Instructions,
-            (_, true) => Way2Die::Proof,
-            _ => Way2Die::Stores,
+            (true, _) => Mode::Instructions,
+            (_, true) => Mode::Proof,
+            _ => Mode::Stores,
         },
         all,
         seed: Random::seeded().0,

@@ -15,7 +15,7 @@ use crate::progress::Progress;
 use crate::trace::{End, Victim, ptrace};
 
 /// An operation of more instructions is not looked at to its end: each costs a comparison.
-const MOST: u64 = 20_000;
+pub const MOST: u64 = 20_000;
 
 fn range() -> (usize, usize) {
     let arena = arena::arena().expect("the arena is there");
@@ -140,10 +140,10 @@ fn protect(victim: &Victim, protection: i32) -> Result<(), String> {
 }
 
 /// Steps through the operation; says how it ended.
-pub fn follow(victim: &Victim, progress: &Progress) -> Result<End, String> {
+pub fn follow(victim: &Victim, most: u64, progress: &Progress) -> Result<End, String> {
     let mut copy = Copy::take();
-    for steps in 0..MOST {
-        progress.begin(steps);
+    for steps in 0..most {
+        progress.beats.fetch_add(1, SeqCst);
         let at = registers(victim);
         let code = ptrace(libc::PTRACE_PEEKTEXT, victim.0, at.rip as usize, 0);
         let is_call = code & 0xffff == 0x050f;
@@ -162,7 +162,6 @@ pub fn follow(victim: &Victim, progress: &Progress) -> Result<End, String> {
             return Ok(End::Broke(status));
         }
         if is_store || is_call {
-            progress.places.fetch_add(1, SeqCst);
             copy = Copy::take();
         } else if !copy.is_true() {
             return Err(format!(
@@ -170,7 +169,6 @@ pub fn follow(victim: &Victim, progress: &Progress) -> Result<End, String> {
                 at.rip
             ));
         }
-        progress.kills.fetch_add(1, SeqCst);
     }
     Ok(End::Killed)
 }

@@ -81,7 +81,7 @@ impl Sleeper {
         self.told.sent.fetch_add(1, SeqCst);
         self.go.tell();
         // It sleeps on the pipe until the byte is read.
-        while !self.is_back() && !(self.has_heard() && sleeps(self.pid)) {
+        while !(self.is_back() || self.has_heard() && sleeps(self.pid)) {
             std::thread::sleep(Duration::from_micros(50));
         }
     }
