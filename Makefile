@@ -69,6 +69,10 @@ crash: cargo ## kill a process at every instruction of every operation (see test
 	$(call say,a kill after each instruction: $${STEP_SECONDS:-2} s for each operation)
 	@STEP_SECONDS=$${STEP_SECONDS:-2} $(STEP) --every-instruction $(STEP_ARGS)
 
+points: cargo ## kill a process at every crash point, and in every recovery from that (POINTS_SECONDS: for each)
+	$(call say,a kill at every crash point)
+	@cargo test --package allcores-core --locked --test points -- --all $(POINTS_ARGS)
+
 check: $(VENV)/.core $(VENV)/.dev cargo ## formatting, lints and types
 	$(call say,cargo fmt)
 	@cargo fmt --all --check

@@ -25,6 +25,10 @@ pub struct Case {
     pub wake: Option<Box<dyn Fn()>>,
     /// The victim is the child of fork that `run` makes.
     pub birth: bool,
+    /// In another process, before the recovery and after it: a use that changes nothing, but
+    /// meets what the victim left. For tests/points.
+    #[allow(dead_code)]
+    pub again: Option<Box<dyn Fn()>>,
 }
 
 impl Case {
@@ -40,6 +44,15 @@ impl Case {
             early: false,
             wake: None,
             birth: false,
+            again: None,
+        }
+    }
+
+    /// See [`Case::again`].
+    pub fn again(self, again: impl Fn() + 'static) -> Case {
+        Case {
+            again: Some(Box::new(again)),
+            ..self
         }
     }
 

@@ -137,7 +137,7 @@ fn changes(cargo: Rc<Vec<Handle>>, work: impl Fn(&mut Inside) + 'static) -> Case
     work(&mut list.enter(&mut no_pulse).unwrap());
     let before: Vec<usize> = BASE.collect();
     let after = content(&list).unwrap();
-    let its = list.clone();
+    let (its, again) = (list.clone(), list.clone());
     let run = move || work(&mut its.enter(&mut no_pulse).unwrap());
     let check = move |end: Option<End>| {
         if end.is_some() {
@@ -152,7 +152,7 @@ fn changes(cargo: Rc<Vec<Handle>>, work: impl Fn(&mut Inside) + 'static) -> Case
         }
         Ok(())
     };
-    Case::new(run, check)
+    Case::new(run, check).again(move || drop(content(&again).unwrap()))
 }
 
 fn append_pickle() -> Case {

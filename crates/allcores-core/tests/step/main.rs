@@ -30,6 +30,7 @@ mod list;
 mod memory;
 mod progress;
 mod proof;
+mod rare;
 mod ring;
 mod sleeper;
 mod survivor;
@@ -195,6 +196,7 @@ fn main() {
         list::OPERATIONS,
         asleep::OPERATIONS,
         waiting::OPERATIONS,
+        rare::OPERATIONS,
     ]
     .concat()
     {

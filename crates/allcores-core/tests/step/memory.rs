@@ -22,6 +22,8 @@ pub const OPERATIONS: &[Operation] = &[
     operation("block", "reserve and release 200 KB", || {
         blocks(&[200_000], false)
     }),
+    operation("block", "reserve 300 KB beyond a gap", beyond_a_gap),
+    operation("block", "release 200 KB, enough is warm", enough_is_warm),
     operation("reference", "make and drop", make_and_drop),
     operation("reference", "open and drop", open_and_drop),
     operation("reference", "open beside 600 others", open_beside_many),
@@ -85,6 +87,38 @@ fn blocks(sizes: &'static [usize], zeroed: bool) -> Case {
         }
     };
     Case::new(run, |_| usable()).early()
+}
+
+/// What is free in front is too little.
+fn beyond_a_gap() -> Case {
+    let large = |len| alloc::reserve(Kind::Raw, len, false).unwrap();
+    let (gap, behind) = (large(200_000), large(200_000));
+    alloc::release(gap).unwrap();
+    let run = move || alloc::release(large(300_000)).unwrap();
+    let check = move |_| {
+        usable()?;
+        let word = alloc::meta(behind).unwrap().word.load(SeqCst);
+        ensure(alloc::state(word) == alloc::RESERVED, || {
+            "the block behind the gap is gone".into()
+        })
+    };
+    Case::new(run, check).early()
+}
+
+/// The memory of a large block goes back to the system.
+fn enough_is_warm() -> Case {
+    let run = || {
+        let offset = alloc::reserve(Kind::Raw, 200_000, false).unwrap();
+        alloc::release(offset).unwrap();
+    };
+    let check = |_| {
+        usable()?;
+        // More than are ever kept; a repair counts anew.
+        let warm = &arena::arena().unwrap().header().chunks_warm;
+        warm.store(1 << 20, SeqCst);
+        Ok(())
+    };
+    Case::new(run, check).early()
 }
 
 fn make_and_drop() -> Case {

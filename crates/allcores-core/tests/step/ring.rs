@@ -141,10 +141,16 @@ fn work_off(ring: &Ring, put: u64, done: &mut u64) -> Check {
     ensure(!ring.task_done(), || "a task too many".into())
 }
 
+/// Whoever looks into a queue may bury the dead.
+fn look(ring: &Ring) {
+    ring.nothing_waits().unwrap();
+    ring.unfinished();
+}
+
 /// The ring has `before` items when the victim puts one more.
 fn put(capacity: u64, unbounded: bool, before: u64, len: usize, refs: usize) -> Case {
     let ring = Rc::new(Ring::new(capacity, unbounded).unwrap());
-    let its = ring.clone();
+    let (its, again) = (ring.clone(), ring.clone());
     let cargo = cargo(refs);
     let along = cargo.clone();
     let run = move || send(&its, before, len, &offsets(&along)).unwrap();
@@ -162,7 +168,7 @@ fn put(capacity: u64, unbounded: bool, before: u64, len: usize, refs: usize) -> 
         alone(&cargo)?;
         (0..before).try_for_each(|value| send(&ring, value, len, &[]))
     };
-    let case = Case::new(run, check);
+    let case = Case::new(run, check).again(move || look(&again));
     // Counts are right after the recovery only, and so is whether an item that just became
     // part of the spill is there.
     if refs > 0 || unbounded {
@@ -175,7 +181,7 @@ fn put(capacity: u64, unbounded: bool, before: u64, len: usize, refs: usize) -> 
 /// The ring has `before` items when the victim takes one.
 fn get(capacity: u64, unbounded: bool, before: u64, len: usize, refs: usize, lease: bool) -> Case {
     let ring = Rc::new(Ring::new(capacity, unbounded).unwrap());
-    let its = ring.clone();
+    let (its, again) = (ring.clone(), ring.clone());
     let cargo = cargo(refs);
     let note = raw();
     let leased = lease.then(|| Lease::at(note.offset()).unwrap());
@@ -205,7 +211,7 @@ fn get(capacity: u64, unbounded: bool, before: u64, len: usize, refs: usize, lea
         let all = offsets(&cargo);
         (1..=before).try_for_each(|value| send(&ring, value, len, &all))
     };
-    let case = Case::new(run, check);
+    let case = Case::new(run, check).again(move || look(&again));
     // Leases and counts are right after the recovery only.
     if lease || refs > 0 {
         case
@@ -218,7 +224,7 @@ fn get(capacity: u64, unbounded: bool, before: u64, len: usize, refs: usize, lea
 fn refill(spilled: u64, len: usize, refs: usize) -> Case {
     const CELLS: u64 = 256;
     let ring = Rc::new(Ring::new(1, true).unwrap());
-    let its = ring.clone();
+    let (its, again) = (ring.clone(), ring.clone());
     let cargo = cargo(refs);
     let run = move || drop(its.try_get(None).unwrap().unwrap());
     let mut done = 0;
@@ -243,7 +249,7 @@ fn refill(spilled: u64, len: usize, refs: usize) -> Case {
         }
         Ok(())
     };
-    let case = Case::new(run, check);
+    let case = Case::new(run, check).again(move || look(&again));
     if refs > 0 { case } else { case.early() }
 }
 

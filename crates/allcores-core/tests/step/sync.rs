@@ -42,7 +42,7 @@ pub fn say<T, E: std::fmt::Debug>(result: Result<T, E>) -> Result<T, String> {
 }
 
 /// A late deadline that is over soon.
-fn soon() -> Deadline {
+pub fn soon() -> Deadline {
     Deadline::after(Some(Duration::from_millis(1)))
 }
 
@@ -62,9 +62,15 @@ pub fn takes(lock: &Mutex) -> Check {
     })
 }
 
+fn use_lock(lock: &Mutex) {
+    lock.acquire(&Deadline::NEVER, &mut no_pulse).unwrap();
+    lock.mark_consistent();
+    lock.release(lock.is_recursive()).unwrap();
+}
+
 fn lock(recursive: bool) -> Case {
     let lock = Mutex::new(recursive).unwrap();
-    let its = lock.clone();
+    let (its, again) = (lock.clone(), lock.clone());
     let run = move || {
         for _ in 0..1 + usize::from(recursive) {
             its.acquire(&Deadline::NEVER, &mut no_pulse).unwrap();
@@ -79,10 +85,11 @@ fn lock(recursive: bool) -> Case {
         }
         takes(&lock)
     };
-    Case::new(run, check).early()
+    let again = move || use_lock(&again);
+    Case::new(run, check).early().again(again)
 }
 
-fn shared<T>(thing: T) -> (std::rc::Rc<T>, std::rc::Rc<T>) {
+pub fn shared<T>(thing: T) -> (std::rc::Rc<T>, std::rc::Rc<T>) {
     let thing = std::rc::Rc::new(thing);
     (thing.clone(), thing)
 }
@@ -186,7 +193,7 @@ fn condition_notify() -> Case {
 fn condition_wait() -> Case {
     let lock = Mutex::new(true).unwrap();
     let (condition, its) = shared(Condition::new().unwrap());
-    let held = lock.clone();
+    let (held, again) = (lock.clone(), (lock.clone(), its.clone()));
     let run = move || {
         held.acquire(&Deadline::NEVER, &mut no_pulse).unwrap();
         its.wait(&held, &soon(), &mut no_pulse).unwrap();
@@ -200,11 +207,18 @@ fn condition_wait() -> Case {
         say(lock.release(true))?;
         ensure(woken == 0, || "a dead process was woken".into())
     };
-    Case::new(run, check)
+    // Wakes whoever looks as if it still waited.
+    Case::new(run, check).again(move || {
+        let (lock, condition) = &again;
+        lock.acquire(&Deadline::NEVER, &mut no_pulse).unwrap();
+        condition.notify(1).unwrap();
+        lock.release(true).unwrap();
+    })
 }
 
 fn barrier_first() -> Case {
     let (barrier, its) = shared(Barrier::new(2).unwrap());
+    let again = barrier.clone();
     let run = move || {
         its.wait(false, &soon(), &mut no_pulse).unwrap();
     };
@@ -217,7 +231,7 @@ fn barrier_first() -> Case {
             "not like new after reset".into()
         })
     };
-    Case::new(run, check)
+    Case::new(run, check).again(move || again.reset().unwrap())
 }
 
 fn barrier_last() -> Case {
