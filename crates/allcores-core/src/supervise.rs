@@ -33,6 +33,8 @@ struct Watch {
     pids: Vec<u32>,
     /// The thread, and the bell that makes it look at all this again.
     thread: Option<(JoinHandle<()>, Arc<Bell>)>,
+    /// During a fork: the thread should come back after it.
+    due: bool,
 }
 
 impl Watch {
@@ -53,8 +55,9 @@ static WATCH: Spin<Watch> = Spin::new(Watch {
     children: Vec::new(),
     pids: Vec::new(),
     thread: None,
+    due: false,
 });
-/// The thread was ended for a fork and should come back.
+/// The thread was ended for a fork, which is over, and should come back.
 static PAUSED: AtomicBool = AtomicBool::new(false);
 
 /// Watches a child of this process from now on; false where the system has no pidfds, so
@@ -169,13 +172,15 @@ fn run(bell: &Bell) {
 /// Before a fork: this process has one thread less. Ends with WATCH held, which the other
 /// two let go of.
 pub fn before_fork() {
+    let mut due = false;
     loop {
-        if stop() {
-            PAUSED.store(true, Release);
-        }
-        let state = WATCH.lock();
+        due |= stop();
+        let mut state = WATCH.lock();
         // Another thread may have begun to watch a child meanwhile.
         if state.thread.is_none() {
+            // The fork handlers may have to wait for the allocator's lock. With PAUSED set, that
+            // wait would want to bring the thread back, and wait for WATCH, which is held here.
+            state.due = PAUSED.swap(false, AcqRel) || due;
             std::mem::forget(state);
             return;
         }
@@ -185,7 +190,10 @@ pub fn before_fork() {
 /// After a fork, in the parent.
 pub fn after_fork_parent() {
     // SAFETY: `before_fork` forgot the guard, in this thread.
-    drop(unsafe { WATCH.relock() });
+    let mut state = unsafe { WATCH.relock() };
+    if std::mem::take(&mut state.due) {
+        PAUSED.store(true, Release);
+    }
 }
 
 /// After a fork, in the child, whose children these are not.
@@ -193,6 +201,7 @@ pub fn after_fork_child() {
     // SAFETY: `before_fork` forgot the guard, in the thread that this one is a copy of.
     let mut state = unsafe { WATCH.relock() };
     PAUSED.store(false, Release);
+    state.due = false;
     state.thread = None;
     state.children.clear();
     state.pids.clear();

@@ -115,3 +115,48 @@ fn a_fork_gets_on_although_others_wait() {
         std::thread::yield_now();
     }
 }
+
+/// A fork that has to wait for the allocator, which others are busy in, gets on.
+#[test]
+fn a_fork_gets_on_while_others_make_room() {
+    let _alone = alone();
+    let _held = Handle::publish(alloc::reserve(Kind::Raw, 64, false).unwrap()).unwrap();
+    // SAFETY: the default action of SIGALRM ends the process; there is no handler to run.
+    unsafe { libc::alarm(60) };
+    let busy: Vec<_> = (0..2)
+        .map(|_| {
+            child(|| {
+                loop {
+                    let block = alloc::reserve(Kind::Raw, 72 << 20, false).unwrap();
+                    alloc::release(block).unwrap();
+                }
+            })
+        })
+        .collect();
+    for _ in 0..4 {
+        // Each has a table of references, and every few of them need a new chunk for that.
+        let idle: Vec<_> = (0..40)
+            .map(|_| {
+                assert!(supervise::watch(busy[0].0 as u32));
+                child(|| {
+                    loop {
+                        std::thread::park();
+                    }
+                })
+            })
+            .collect();
+        for child in idle {
+            child.kill();
+        }
+        slot::recover_all().unwrap();
+    }
+    for child in busy {
+        child.kill();
+    }
+    // SAFETY: as above.
+    unsafe { libc::alarm(0) };
+    slot::recover_all().unwrap();
+    while supervisors() != 0 {
+        std::thread::yield_now();
+    }
+}
