@@ -41,7 +41,7 @@ PYTEST_ARGS ?=
 
 say = @printf '\033[1m== %s\033[0m\n' "$(1)"
 
-.PHONY: help demo test test-rust test-python crash hostile check bench docs wheel clean python cargo
+.PHONY: help demo test test-rust test-python crash soak hostile check bench docs wheel clean python cargo
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -72,6 +72,10 @@ crash: cargo ## kill a process at every instruction of every operation (see test
 points: cargo ## kill a process at every crash point, and in every recovery from that (POINTS_SECONDS: for each)
 	$(call say,a kill at every crash point)
 	@cargo test --package allcores-core --locked --test points -- --all $(POINTS_ARGS)
+
+soak: $(VENV)/.core ## kill 50,000 processes at random while they share everything (SOAK_ARGS="--kills 2000")
+	$(call say,random kills)
+	@$(BIN)/python -m tests.soak --kills 50000 $(SOAK_ARGS)
 
 check: $(VENV)/.core $(VENV)/.dev cargo ## formatting, lints and types
 	$(call say,cargo fmt)
