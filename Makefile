@@ -41,7 +41,7 @@ PYTEST_ARGS ?=
 
 say = @printf '\033[1m== %s\033[0m\n' "$(1)"
 
-.PHONY: help demo test test-rust test-python crash soak hostile check bench docs wheel clean python cargo
+.PHONY: help demo test test-rust test-python crash models soak hostile check bench docs wheel clean python cargo
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -54,6 +54,8 @@ test: test-rust test-python ## the tests: the Rust core, then everything from Py
 test-rust: cargo
 	$(call say,tests of the Rust core)
 	@cargo test --package allcores-core --locked
+	$(call say,models of its protocols)
+	@cargo test --package allcores-models --locked
 
 test-python: $(VENV)/.core $(VENV)/.dev
 	$(call say,tests from Python: $$($(BIN)/python -V))
@@ -76,6 +78,10 @@ points: cargo ## kill a process at every crash point, and in every recovery from
 soak: $(VENV)/.core ## kill 50,000 processes at random while they share everything (SOAK_ARGS="--kills 2000")
 	$(call say,random kills)
 	@$(BIN)/python -m tests.soak --kills 50000 $(SOAK_ARGS)
+
+models: cargo ## the protocols of the core, explored further than in the tests (an hour)
+	$(call say,models of the protocols)
+	@MODELS=long cargo test --package allcores-models --locked -- --nocapture --test-threads 1
 
 check: $(VENV)/.core $(VENV)/.dev cargo ## formatting, lints and types
 	$(call say,cargo fmt)

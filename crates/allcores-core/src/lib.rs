@@ -24,6 +24,7 @@
 
 pub mod alloc;
 pub mod arena;
+pub mod atomic;
 pub mod barrier;
 pub mod condition;
 pub mod crash;

@@ -13,7 +13,7 @@
 //! is nothing to repair. The state table follows `parking_lot`'s, with the owner in the
 //! place of its locked bit.
 
-use std::sync::atomic::{AtomicU32, Ordering::*};
+use crate::atomic::{AtomicU32, Ordering::*};
 
 use crate::crash::crash_point;
 use crate::error::{Error, Result};

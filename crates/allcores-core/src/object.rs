@@ -6,7 +6,7 @@
 //! - what becomes of one that a dead process was making ([`is_reachable`]);
 //! - what a dead process left in one that others use ([`bereave`]).
 
-use std::sync::atomic::Ordering::*;
+use crate::atomic::Ordering::*;
 
 use crate::alloc;
 use crate::arena::Offset;

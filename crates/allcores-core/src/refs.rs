@@ -23,7 +23,7 @@
 //! is still in the count, or was noted. (A detectable compare-and-swap, as in the
 //! literature on persistent memory.)
 
-use std::sync::atomic::{AtomicU64, Ordering::*};
+use crate::atomic::{AtomicU64, Ordering::*};
 
 use crate::alloc::{self, Meta};
 use crate::arena::{CHUNK, Offset, arena};

@@ -23,7 +23,7 @@
 //! Sleepers set WAITERS, and it stays until a wake-up finds nobody: so as long as somebody
 //! sleeps each release wakes one, and what the dead leave costs one wake-up for nobody.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
+use crate::atomic::{AtomicU32, AtomicU64, Ordering::*};
 
 use crate::alloc;
 use crate::arena::{Offset, Shared, arena};

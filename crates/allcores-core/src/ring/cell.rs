@@ -11,7 +11,7 @@
 //! All other fields belong to the owner while there is one; they are valid in READY and
 //! CONSUMING.
 
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use crate::atomic::{AtomicU64, Ordering::SeqCst};
 
 use crate::alloc;
 use crate::arena::{Offset, Shared};

@@ -13,7 +13,7 @@
 //! low for those asleep; it may be too high after a sleeper was killed, and the next
 //! waker, who finds nobody, sets it right.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
+use crate::atomic::{AtomicU32, AtomicU64, Ordering::*};
 
 use crate::arena::Shared;
 use crate::crash::crash_point;

@@ -10,7 +10,7 @@
 //! The block names the cell that it went into, so that after its owner's death the cell
 //! says whether the item had been handed over.
 
-use std::sync::atomic::{AtomicU64, Ordering::*};
+use crate::atomic::{AtomicU64, Ordering::*};
 
 use super::View;
 use super::cell::{self, IN_BLOCK, Link};

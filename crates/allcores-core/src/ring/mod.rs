@@ -13,7 +13,7 @@ mod message;
 mod spill;
 mod take;
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
+use crate::atomic::{AtomicU32, AtomicU64, Ordering::*};
 
 use crate::alloc;
 use crate::arena::{Offset, Shared, arena};

@@ -10,7 +10,7 @@
 //! of the lock died, the next one repairs first: an item whose copy had become READY in
 //! the ring is not moved again.
 
-use std::sync::atomic::{AtomicU64, Ordering::*};
+use crate::atomic::{AtomicU64, Ordering::*};
 
 use super::cell::{self, Cell, IN_BLOCK, INLINE, Link, PRODUCING};
 use super::message::{self, Draft};

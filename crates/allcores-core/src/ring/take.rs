@@ -1,6 +1,6 @@
 //! Taking items out of a ring.
 
-use std::sync::atomic::{AtomicU64, Ordering::*};
+use crate::atomic::{AtomicU64, Ordering::*};
 
 use super::cell::{self, CONSUMING, Cell, FREE, IN_BLOCK, INLINE, Link, PRODUCING, READY, pack};
 use super::message::Parcel;
