@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from benches import idle
+
 now = time.perf_counter
 LOCK_ROUNDS = 500_000
 PING_PONGS = 4_000
@@ -220,4 +222,6 @@ CASES: dict[str, Case] = {
         pool_map_single, "k/s", "Pool.map of nothing, chunksize 1", more_is_better=True
     ),
     "process": Case(process_start, "ms", "Process: fork, start and join, median"),
+    "idle": Case(idle.waiter, "ms/s", "CPU time of the dearest idle waiter", target="<= 1 ms/s"),
+    "idle_pool": Case(idle.pool, "ms/s", "CPU time of an idle Pool(2)", target="<= 3 ms/s"),
 }

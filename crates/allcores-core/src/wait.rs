@@ -16,9 +16,11 @@ use std::time::{Duration, Instant};
 use crate::error::Result;
 use crate::os;
 
-/// The longest single sleep. A guess between the promise (a dead owner is noticed
-/// within 100 ms) and the cost of waking for nothing (about 5 µs each time).
-pub const SLICE: Duration = Duration::from_millis(50);
+/// The longest single sleep: as long as the promise allows (the next waiter has the lock of
+/// a dead owner within 100 ms, also where nobody was told of the death), less some time to
+/// wake up and recover. Each wake-up for nothing costs 15 to 40 µs, so that an idle waiter
+/// takes half a millisecond of a second (`benches/idle.py`).
+pub const SLICE: Duration = Duration::from_millis(80);
 
 /// Bounds of the spinning, in nanoseconds. The lower one is what an answer from a
 /// process that is looking may take; a small part of a wake-up.
