@@ -893,6 +893,9 @@ pub struct Stats {
     pub live_bytes: u64,
     /// Bytes of free chunks that keep their memory.
     pub warm_bytes: u64,
+    /// Bytes of chunks that are neither free nor have a block. Changes that others are at
+    /// show here, and those that a death cut short until the next one of this kind.
+    pub lost_bytes: u64,
 }
 
 /// Counts; for people and tests, as it walks through everything.
@@ -910,6 +913,20 @@ pub fn stats() -> Result<Stats> {
         let state = chunk(arena, i)?.state.load(Acquire);
         stats.committed += u64::from(state != HOLE) * CHUNK as u64;
         stats.warm_bytes += u64::from(state == EMPTY) * CHUNK as u64;
+    }
+    let mut i = 0;
+    while i < used {
+        let chunk = chunk(arena, i)?;
+        let (n, lost) = match chunk.state.load(Acquire) & 255 {
+            HEAD => (
+                (chunk.len.load(Acquire) as usize).clamp(1, arena.chunks()),
+                state(meta_in(arena, i, 0)?.word.load(Acquire)) == FREE,
+            ),
+            TAIL | CLOSING => (1, true),
+            _ => (1, false),
+        };
+        stats.lost_bytes += u64::from(lost) * (n * CHUNK) as u64;
+        i += n;
     }
     for_each(|offset, _| {
         stats.live_blocks += 1;

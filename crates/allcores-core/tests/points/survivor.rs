@@ -9,6 +9,7 @@ use allcores_core::{alloc, slot};
 use crate::case::{Case, Check, Operation, ensure};
 use crate::common::Random;
 use crate::journal::{Journal, NOWHERE};
+use crate::memory::nothing_is_lost;
 use crate::trace::End;
 use crate::victim::{self, Death, Deed};
 
@@ -19,6 +20,9 @@ pub struct Plan {
     /// For one operation, when not everything is tried: half of it for pairs.
     pub time: Option<Duration>,
 }
+
+/// After one of so many pairs a third process is killed, too, at one of as many passages.
+const THIRD: usize = 16;
 
 /// Where the first was killed; whether the next one uses the structure as well; how many
 /// passages that has.
@@ -105,6 +109,7 @@ impl Survivor {
             slot::recover_all().map_err(corrupt)?;
             (self.case.check)(Some(end))?;
         }
+        nothing_is_lost()?;
         let left = slot::recover_all().map_err(corrupt)?;
         ensure(left == 0, || format!("{left} slots were left"))?;
         let living = slot::living().map_err(corrupt)?.len() - self.case.helpers;
@@ -178,14 +183,20 @@ impl Survivor {
             if (uses && self.case.again.is_none()) || !self.next() {
                 continue;
             }
-            let (_, saved) = self.die_twice(passage, uses, NOWHERE)?;
+            let (_, saved) = self.die_twice(passage, uses, NOWHERE, None)?;
             recoveries.push((passage, uses, saved.passages));
         }
         Ok(recoveries)
     }
 
     /// One dies in the operation, another in the recovery from that, and we go on.
-    fn die_twice(&mut self, first: u64, uses: bool, second: u64) -> Result<(Death, Death), String> {
+    fn die_twice(
+        &mut self,
+        first: u64,
+        uses: bool,
+        second: u64,
+        third: Option<u64>,
+    ) -> Result<(Death, Death), String> {
         let death = self.victim(first);
         let saved = self.saviour(uses, second);
         let told = |e| {
@@ -196,6 +207,12 @@ impl Survivor {
         if let End::Broke(status) = saved.end {
             return Err(told(format!("the recovery failed, status {status}")));
         }
+        if let Some(third) = third
+            && let End::Broke(status) = self.saviour(true, third).end
+        {
+            return Err(told(format!("the third process failed, status {status}")));
+        }
+        let uses = uses || third.is_some();
         // A user that was killed may have left something of its own.
         let end = if uses { End::Killed } else { death.end };
         self.look(end, false).map_err(told)?;
@@ -211,6 +228,7 @@ impl Survivor {
         self.journal.all_pairs.fetch_max(pairs.len() as u64, SeqCst);
         // In an order of chance, as the time may be over before all are tried.
         self.shuffle(&mut pairs);
+        let mut random = Random(self.plan.seed);
         let begin = Instant::now();
         for (first, uses, second) in pairs {
             if self
@@ -222,7 +240,10 @@ impl Survivor {
             }
             if self.next() {
                 self.journal.pairs.fetch_add(1, SeqCst);
-                self.die_twice(first, uses, second)?;
+                // Now and then a third one dies as well.
+                let third = random.below(THIRD) as u64;
+                let third = (random.below(THIRD) == 0).then_some(third);
+                self.die_twice(first, uses, second, third)?;
             }
         }
         Ok(())

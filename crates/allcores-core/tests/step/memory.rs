@@ -47,6 +47,19 @@ pub fn count(offset: u64) -> u32 {
     refs::count(alloc::meta(offset).unwrap())
 }
 
+/// No chunk is neither free nor has a block.
+pub fn nothing_is_lost() -> Check {
+    let lost = || alloc::stats().map(|stats| stats.lost_bytes);
+    if lost().map_err(|e| e.to_string())? == 0 {
+        return Ok(());
+    }
+    // A change that a death cut short is undone by the next one who makes such a change.
+    let next = alloc::reserve(Kind::Raw, 100_000, false);
+    let still = next.and_then(alloc::release).and_then(|()| lost());
+    let still = still.map_err(|e| e.to_string())?;
+    ensure(still == 0, || format!("{still} bytes are lost"))
+}
+
 /// What is reserved is ours alone, whatever happened before.
 fn usable() -> Check {
     let mut all: Vec<(u64, usize, u8)> = Vec::new();

@@ -7,6 +7,7 @@ use allcores_core::{alloc, slot};
 
 use crate::case::{Case, Check, Operation, ensure};
 use crate::common::Random;
+use crate::memory::nothing_is_lost;
 use crate::progress::Progress;
 use crate::proof;
 use crate::trace::{End, Victim, Way};
@@ -135,6 +136,7 @@ impl Survivor {
             slot::recover_all().map_err(corrupt)?;
             (self.case.check)(Some(end))?;
         }
+        nothing_is_lost()?;
         let left = slot::recover_all().map_err(corrupt)?;
         ensure(left == 0, || format!("{left} slots were left"))?;
         let living = slot::living().map_err(corrupt)?.len() - self.case.helpers;

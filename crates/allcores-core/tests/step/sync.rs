@@ -6,7 +6,7 @@ use allcores_core::barrier::{Barrier, Waited};
 use allcores_core::condition::Condition;
 use allcores_core::event::Event;
 use allcores_core::mutex::Mutex;
-use allcores_core::semaphore::Semaphore;
+use allcores_core::semaphore::{MAX, Semaphore};
 use allcores_core::wait::{Deadline, no_pulse};
 
 use crate::case::{Case, Check, Operation, ensure, patience};
@@ -95,7 +95,8 @@ pub fn shared<T>(thing: T) -> (std::rc::Rc<T>, std::rc::Rc<T>) {
 }
 
 fn semaphore_with() -> Case {
-    let (semaphore, its) = shared(Semaphore::new(3, 3).unwrap());
+    // Not bounded, or a unit that comes back twice would be refused.
+    let (semaphore, its) = shared(Semaphore::new(3, MAX).unwrap());
     let run = move || {
         its.enter(&mut no_pulse).unwrap();
         assert!(its.try_enter().unwrap());

@@ -3,6 +3,7 @@
 //! child from its first instruction on.
 
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use allcores_core::barrier::{Barrier, Waited};
 use allcores_core::condition::Condition;
@@ -10,8 +11,8 @@ use allcores_core::event::Event;
 use allcores_core::mutex::Mutex;
 use allcores_core::ring::Ring;
 use allcores_core::semaphore::Semaphore;
-use allcores_core::slot;
 use allcores_core::wait::{Deadline, no_pulse};
+use allcores_core::{arena, slot};
 
 use crate::asleep::drained;
 use crate::case::{Case, Operation, ensure, patience};
@@ -129,9 +130,10 @@ fn event() -> Case {
 fn condition() -> Case {
     let lock = Mutex::new(true).unwrap();
     let condition = Rc::new(Condition::new().unwrap());
-    let visit = |lock: &Mutex, condition: &Condition| {
+    let visit = |lock: &Mutex, condition: &Condition, back: &AtomicU64| {
         lock.acquire(&Deadline::NEVER, &mut no_pulse).unwrap();
         let woken = condition.wait(lock, &Deadline::NEVER, &mut no_pulse);
+        back.store(1, SeqCst);
         if lock.owner_died() {
             lock.mark_consistent();
         }
@@ -148,7 +150,9 @@ fn condition() -> Case {
         woken
     };
     let [its, wanted, waking] = [0; 3].map(|_| (lock.clone(), condition.clone()));
-    let sleeper = Rc::new(Sleeper::new(move || visit(&wanted.0, &wanted.1)));
+    let sleeper = Rc::new(Sleeper::new(move || {
+        visit(&wanted.0, &wanted.1, &AtomicU64::new(0))
+    }));
     let sent = sleeper.clone();
     let wake = move || {
         sent.send();
@@ -157,13 +161,22 @@ fn condition() -> Case {
         }
         notify(&waking.0, &waking.1, 1);
     };
+    // Set by the victim when it is back.
+    let note = raw();
+    let back: &AtomicU64 = arena::arena().unwrap().at(note.offset()).unwrap();
     let check = move |end| {
+        let _kept = &note;
+        let was_back = back.swap(0, SeqCst) != 0;
         if sleeper.was_sent() {
             // The victim waited longest, so the notification was its own.
             let wait = condition.waiters();
             ensure(end != Some(End::Over) || wait == 1, || {
                 format!("{wait} wait on")
             })?;
+            if !was_back && !lock.owner_died() {
+                // It hadn't the lock again, so it was not notified in the end.
+                sleeper.comes_back_with(GOT)?;
+            }
             notify(&lock, &condition, usize::MAX);
             sleeper.comes_back_with(GOT)?;
         }
@@ -173,7 +186,7 @@ fn condition() -> Case {
         ensure(woken == 0, || "a dead process was woken".into())
     };
     let run = move || {
-        visit(&its.0, &its.1);
+        visit(&its.0, &its.1, back);
     };
     Case::new(run, check).wake(wake).helpers(1)
 }
