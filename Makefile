@@ -41,7 +41,7 @@ PYTEST_ARGS ?=
 
 say = @printf '\033[1m== %s\033[0m\n' "$(1)"
 
-.PHONY: help demo test test-rust test-python crash models soak hostile check bench docs wheel clean python cargo
+.PHONY: help demo test test-rust test-python crash models soak machines hostile check bench docs wheel clean python cargo
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -94,6 +94,14 @@ check: $(VENV)/.core $(VENV)/.dev cargo ## formatting, lints and types
 	@$(BIN)/ruff check .
 	$(call say,mypy --strict)
 	@$(BIN)/mypy
+
+machines: $(VENV)/.core $(VENV)/.dev cargo ## state machines, longer than in the tests (PROPTEST_CASES, MACHINE_EXAMPLES)
+	$(call say,state machines of the Rust core)
+	@CARGO_PROFILE_TEST_OPT_LEVEL=2 PROPTEST_CASES=$${PROPTEST_CASES:-4000} cargo test --package allcores-core \
+	  --locked --target-dir target/machines --test machines -- --nocapture --test-threads=1
+	$(call say,state machines from Python)
+	@MACHINE_EXAMPLES=$${MACHINE_EXAMPLES:-1000} $(BIN)/python -m pytest tests/machines -rA -k machine \
+	  --override-ini faulthandler_timeout=0
 
 hostile: cargo ## nonsense written over the shared memory, for HOSTILE_SECONDS (600)
 	$(call say,bytes that make no sense)

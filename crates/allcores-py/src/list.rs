@@ -318,8 +318,7 @@ impl List {
         self.change(iterable.py(), |inside| inside.extend(fresh, expected))
     }
 
-    fn insert(&self, py: Python<'_>, at: &Any<'_>, value: &Any<'_>) -> PyResult<()> {
-        let at = index(at)?;
+    fn insert(&self, py: Python<'_>, at: i64, value: &Any<'_>) -> PyResult<()> {
         let fresh = self.encode(value)?;
         self.change(py, |inside| inside.insert(at, fresh))
     }
