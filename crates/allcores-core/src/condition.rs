@@ -45,6 +45,8 @@ const NOTIFIED: u32 = 4;
 const STATE: u32 = 7;
 const NEXT_VERSION: u32 = 8;
 
+/// So many waiters that turn out to be dead are looked for one by one. A guess.
+const MOST_DEAD: usize = 8;
 /// How long a wait that ended with an error tries to get the lock back. A guess: sections
 /// under a condition's lock are short.
 const LOCK_AFTER_ERROR: Duration = Duration::from_secs(1);
@@ -326,14 +328,16 @@ impl ConditionBlock {
         if n == 0 {
             return Ok(0);
         }
-        // No allocation for the common case of one to wake.
+        // No allocation for the common case of one to wake. Only when many in a row turn out
+        // to be dead the line is worth sorting.
         if n == 1 {
-            while let Some(node) = self.longest()? {
-                if self.wake(node)? {
-                    return Ok(1);
+            for _ in 0..MOST_DEAD {
+                match self.longest()? {
+                    None => return Ok(0),
+                    Some(node) if self.wake(node)? => return Ok(1),
+                    Some(_) => {}
                 }
             }
-            return Ok(0);
         }
         let mut line = Vec::new();
         for number in 0..self.used() {

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering::*};
 use crate::alloc;
 use crate::arena::{Offset, Shared, arena};
 use crate::crash::crash_point;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::object::{self, Kind};
 
 /// How many pieces an object can have.
@@ -54,9 +54,11 @@ fn offset_in(link: u64) -> Offset {
 /// Whether what `link` names is there, in that use of its place, and a piece.
 fn names_a_piece(link: u64) -> bool {
     let offset = offset_in(link);
-    link_to(offset).is_ok_and(|now| now == link)
-        && alloc::meta(offset)
-            .is_ok_and(|meta| alloc::kind(meta.word.load(Acquire)) == Some(Kind::Waiters))
+    alloc::meta(offset).is_ok_and(|meta| {
+        let word = meta.word.load(Acquire);
+        alloc::kind(word) == Some(Kind::Waiters)
+            && alloc::generation(word) as u64 & 0xff_ffff == link & 0xff_ffff
+    })
 }
 
 impl Pieces {
@@ -81,6 +83,13 @@ impl Pieces {
         };
         match self.0[piece].load(Acquire) {
             0 => Ok(None),
+            link if !names_a_piece(link)
+                || alloc::room(offset_in(link))? < (HEAD + words(piece)) * 8 =>
+            {
+                Err(Error::Corrupt {
+                    what: "a link to more words",
+                })
+            }
             link => {
                 let at = offset_in(link) + ((HEAD + inside) * 8) as u64;
                 arena()?.at(at).map(Some)

@@ -25,7 +25,7 @@ use watch::End;
 use world::World;
 
 /// Seeds that once found something.
-const KNOWN: &[u64] = &[];
+const KNOWN: &[u64] = &[1011, 1186, 1641, 6453, 8705189850086605579];
 
 fn main() {
     let number = |name: &str| std::env::var(name).ok().and_then(|n| n.parse::<u64>().ok());
