@@ -8,6 +8,15 @@ from allcores import _core
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import machinery
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long runs may take long."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.watchdog(max(55, 2 * machinery.EXAMPLES)))
+
 
 @pytest.fixture(autouse=True)
 def _nothing_left():
