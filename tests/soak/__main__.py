@@ -43,6 +43,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--round-kills", type=int, default=250, help="(default %(default)s)")
     parser.add_argument("--seed", type=int, help="of the rounds' choices (default: random)")
     parser.add_argument("--first-round", type=int, default=0, help="repeat a run from here on")
+    parser.add_argument("--keep-going", action="store_true", help="after a violation, too")
     parser.add_argument("--only", help="kinds of stations, e.g. Queues,Locks; at least one")
     parser.add_argument("--json", help="write counts and times to this file")
     return parser.parse_args()
@@ -66,7 +67,7 @@ def main() -> int:
     descriptors = len(os.listdir("/proc/self/fd"))
     start = monotonic()
     number = options.first_round
-    kills = 0
+    kills = violations = 0
     while kills < options.kills and monotonic() - start < (options.seconds or 1e9):
         dice = random.Random(f"{seed}/{number}")
         stations = choose(kinds, dice)
@@ -77,23 +78,29 @@ def main() -> int:
             if len(os.listdir("/proc/self/fd")) > descriptors:
                 raise Violation("the judge has more descriptors open than before the round")
         except Violation as violation:
-            print(f"\nVIOLATION in round {number} of seed {seed}, {stations},")
+            print(f"\nVIOLATION in round {number} of seed {seed}: {this.describe()},")
             print(f"after {kills + this.kills} kills, {this.kills} of them in this round:\n")
             print(violation)
             print(f"\nTo try again: --seed {seed} --first-round {number}", flush=True)
-            return 1
+            violations += 1
+            if not options.keep_going:
+                return 1
+            del stations
+            gc.collect()
+            descriptors = len(os.listdir("/proc/self/fd"))
         kills += this.kills
         rate = this.kills / (monotonic() - begin)
-        print(f"round {number}: {kills} kills, {rate:.0f}/s, {stations}", flush=True)
+        print(f"round {number}: {kills} kills, {rate:.0f}/s, {this.describe()}", flush=True)
         number += 1
     seconds = monotonic() - start
-    print(f"\n{kills} kills in {seconds:.0f} s, {number - options.first_round} rounds, seed {seed}")
+    rounds = number - options.first_round
+    print(f"\n{kills} kills in {seconds:.0f} s, {rounds} rounds, {violations} of them violated")
     print(measures.report())
     if options.json:
-        result = {"seed": seed, "kills": kills, "seconds": seconds}
+        result = {"seed": seed, "kills": kills, "violations": violations, "seconds": seconds}
         result |= {"counts": measures.counts, "times": measures.percentiles()}
         Path(options.json).write_text(json.dumps(result))
-    return 0
+    return int(violations > 0)
 
 
 def choose(kinds: list[type[Station]], dice: random.Random) -> list[Station]:

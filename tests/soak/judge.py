@@ -29,6 +29,11 @@ HALVES = (0, book.ROWS // 2)  # of the ledger: the workers, and what they forked
 class Round(Company):
     """A set of stations from the first process to the last."""
 
+    def describe(self) -> str:
+        """What there is and how it is used, in a line."""
+        how = "watched" if self.watched else "forked by os.fork()"
+        return f"{self.stations}, {self.load}, {how}"
+
     # What is done to them.
 
     def kill(self, worker: Worker) -> bool:
