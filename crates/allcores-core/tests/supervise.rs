@@ -116,6 +116,12 @@ fn a_fork_gets_on_although_others_wait() {
     }
 }
 
+/// When the alarm ends the parent, nobody else would end its children.
+fn end_with_parent() {
+    // SAFETY: a flag of this process.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+}
+
 /// A fork that has to wait for the allocator, which others are busy in, gets on.
 #[test]
 fn a_fork_gets_on_while_others_make_room() {
@@ -126,6 +132,7 @@ fn a_fork_gets_on_while_others_make_room() {
     let busy: Vec<_> = (0..2)
         .map(|_| {
             child(|| {
+                end_with_parent();
                 loop {
                     let block = alloc::reserve(Kind::Raw, 72 << 20, false).unwrap();
                     alloc::release(block).unwrap();
@@ -139,6 +146,7 @@ fn a_fork_gets_on_while_others_make_room() {
             .map(|_| {
                 assert!(supervise::watch(busy[0].0 as u32));
                 child(|| {
+                    end_with_parent();
                     loop {
                         std::thread::park();
                     }
