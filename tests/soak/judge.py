@@ -197,6 +197,7 @@ class Round(Company):
         self.measures.counts["born with nothing, the parent killed in the fork"] += lost
         for station in self.stations:
             found += station.close(self.of[station])
+            self.measures.counts.update(station.counts)
             for kind, seconds in station.times(self.of[station]):
                 self.measures.add(kind, seconds)
             station.shared = None

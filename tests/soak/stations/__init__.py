@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,6 +24,7 @@ class Station:
 
     def __init__(self, dice: random.Random) -> None:
         self.shared: Any = None
+        self.counts: Counter[str] = Counter()  # for the report, from `close`
         self.words: memoryview[int]
         self.ledger: book.Ledger
         self.index = 0

@@ -101,6 +101,6 @@ class Lists(Station):
         rest = [self.items.read(item) for item in line]
         appenders = [seen for seen in rows if seen.seat == "append"]
         poppers = [seen for seen in rows if seen.seat == "pop"]
-        yield from delivery(self.name, appenders, poppers, rest, redelivers=False)
+        yield from delivery(self, appenders, poppers, rest, redelivers=False)
         if sorted(items) != list(range(PLACES)):
             yield f"{self.name}: in the end {items[:]} are not 0 to {PLACES}"

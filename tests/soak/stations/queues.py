@@ -77,15 +77,26 @@ class Carried:
 
 
 def delivery(
-    name: str, producers: list[Seen], consumers: list[Seen], rest: list[int], redelivers: bool
+    station: Station,
+    producers: list[Seen],
+    consumers: list[Seen],
+    rest: list[int],
+    redelivers: bool,
+    leased: dict[int, int] | None = None,
 ) -> Iterator[str]:
     """Compare what was put with what arrived. `rest` was still there in the end.
 
     A consumer that was killed while it was taking an item may have had it, unnoted; an item that
     its producer was killed at may have arrived or not. An item that is delivered again, after
-    its consumer's death, comes out of order.
+    its consumer's death, comes out of order. `leased`, by the row of a dead consumer, says for
+    sure what it had: then nothing may be missing.
     """
+    name, counts = station.name, station.counts
     logs = [seen.row.logged() for seen in consumers] + [rest]
+    for seen, log in zip(consumers, logs, strict=False):
+        if (number := (leased or {}).get(seen.index)) and number not in log[-1:]:
+            counts["items that only a dead consumer's lease knew of"] += 1
+            log.append(number)
     arrived = set().union(*logs)
     if sum(map(len, logs)) != len(arrived):
         twice = sorted(number for log in logs for number in log)
@@ -107,8 +118,14 @@ def delivery(
         unsure.update(range((seen.index << 32) + done, (seen.index << 32) + intent))
     if strange := arrived - expected - unsure:
         yield f"{name}: items that nobody put: {[hex(i) for i in sorted(strange)[:20]]}"
-    may_lack = sum(seen.killed_inside for seen in consumers)
-    if len(missing := expected - arrived) > may_lack:
+    killed = sum(seen.killed_inside for seen in consumers)
+    may_lack = killed if leased is None else 0
+    missing = expected - arrived
+    if leased is None:
+        counts["consumers killed while getting"] += killed
+        counts["items that killed consumers had, unnoted"] += len(missing)
+    counts["items delivered"] += len(arrived)
+    if len(missing) > may_lack:
         yield (
             f"{name}: {len(missing)} items are lost, and only {may_lack} consumers were killed "
             f"while getting: {[hex(i) for i in sorted(missing)[:20]]}"
@@ -122,7 +139,8 @@ def delivery(
                 late += 1
             else:
                 newest[producer] = number
-    may_be_late = may_lack if redelivers else 0
+    may_be_late = killed if redelivers else 0
+    counts["items delivered again"] += late
     if late > may_be_late:
         yield f"{name}: {late} items came out of order, and only {may_be_late} could have"
 
@@ -248,7 +266,7 @@ class Queues(Station):
                 theirs = self.ledger.row(seen.index + book.ROWS // 2)
                 producers.append(Seen(theirs, "put"))
         consumers = [seen for seen in rows if seen.seat.startswith("get")]
-        yield from delivery(self.name, producers, consumers, rest, redelivers=True)
+        yield from delivery(self, producers, consumers, rest, redelivers=True)
         if self.kind != "SimpleQueue":
             yield from count_check(self.name, "qsize()", self.shared.qsize(), 0, 0)
         if self.kind == "JoinableQueue":
