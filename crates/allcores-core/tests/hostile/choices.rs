@@ -1,53 +1,21 @@
-//! Where decisions come from: a seed, or the bytes that a fuzzer thinks of.
+//! Where decisions come from: random numbers, the same ones for the same seed.
 
-/// A source of numbers that is the same each time.
-pub struct Choices<'a> {
-    bytes: Option<&'a [u8]>,
-    state: u64,
-}
+/// xorshift64*.
+pub struct Choices(u64);
 
-#[allow(dead_code)] // The fuzz target uses one of the two ways, the test the other.
-impl<'a> Choices<'a> {
-    /// Random numbers (xorshift64*), the same ones for the same seed.
-    pub fn from_seed(seed: u64) -> Choices<'static> {
+impl Choices {
+    pub fn from_seed(seed: u64) -> Choices {
         // Neighbouring seeds shall have nothing in common.
         let mixed = (seed ^ 0x9e37_79b9_7f4a_7c15).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        Choices {
-            bytes: None,
-            state: (mixed ^ mixed >> 31) | 1,
-        }
-    }
-
-    /// These bytes, then zeros.
-    pub fn from_bytes(bytes: &'a [u8]) -> Choices<'a> {
-        Choices {
-            bytes: Some(bytes),
-            state: 0,
-        }
-    }
-
-    /// Whether all that comes is zeros.
-    pub fn ended(&self) -> bool {
-        self.bytes.is_some_and(<[u8]>::is_empty)
+        Choices((mixed ^ mixed >> 31) | 1)
     }
 
     /// `n` bytes as a number.
     fn take(&mut self, n: usize) -> u64 {
-        match &mut self.bytes {
-            Some(bytes) => {
-                let (now, rest) = bytes.split_at(n.min(bytes.len()));
-                *bytes = rest;
-                let mut word = [0; 8];
-                word[..now.len()].copy_from_slice(now);
-                u64::from_le_bytes(word)
-            }
-            None => {
-                self.state ^= self.state >> 12;
-                self.state ^= self.state << 25;
-                self.state ^= self.state >> 27;
-                self.state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> (64 - 8 * n)
-            }
-        }
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> (64 - 8 * n)
     }
 
     /// Any word.
