@@ -73,6 +73,34 @@ pub enum Found {
     Pickle(Data, Vec<Handle>),
 }
 
+/// Where a key that compares itself was hashed. Equal objects have the same hash in the
+/// same process, and only there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    /// A random number of the process.
+    pub process: u64,
+    /// What the object's hash was.
+    pub hash: u64,
+}
+
+/// What is in an Item block, as far as a search needs it.
+#[derive(Debug)]
+pub enum View<'a> {
+    /// UTF-8.
+    Text(&'a [u8]),
+    /// Bytes.
+    Bytes(&'a [u8]),
+    /// A key with its canonical form.
+    Key {
+        /// What equal keys share.
+        canonical: &'a [u8],
+        /// Where it comes from, if it compares itself.
+        origin: Option<Origin>,
+    },
+    /// Something else.
+    Other,
+}
+
 /// Some bytes, few or many.
 #[derive(Debug)]
 pub enum Data {
@@ -107,6 +135,10 @@ const FORM_FLOAT: u32 = 1;
 const FORM_TEXT: u32 = 2;
 const FORM_BYTES: u32 = 3;
 const FORM_PICKLE: u32 = 4;
+/// The key of a dict whose canonical form its word doesn't tell: `canonical length 63 | has
+/// an origin 1 | process 64 | hash 64 | canonical form | pickle`.
+const FORM_KEY: u32 = 5;
+const KEY_HEAD: usize = 24;
 
 /// The block that a word names; 0 when it names none.
 pub fn block(word: Word) -> Offset {
@@ -118,9 +150,14 @@ pub fn block(word: Word) -> Offset {
 pub struct Fresh(Word);
 
 impl Fresh {
+    /// What a word stands for, unless it names a block.
+    pub fn small(word: Word) -> Option<Fresh> {
+        (block(word) == 0 && word != 0).then_some(Fresh(word))
+    }
+
     /// An integer, unless it needs more than 62 bits.
     pub fn int(value: i64) -> Option<Fresh> {
-        ((value << 2) >> 2 == value).then_some(Fresh((value as u64) << 2 | INT))
+        int_word(value).map(Fresh)
     }
 
     /// A constant.
@@ -133,16 +170,10 @@ impl Fresh {
     /// # Errors
     /// [`Error::OutOfMemory`]
     pub fn float(value: f64) -> Result<Fresh> {
-        let bits = value.to_bits();
-        if bits == 0 {
-            return Ok(Fresh(ZERO));
+        if let Some(word) = float_word(value) {
+            return Ok(Fresh(word));
         }
-        // The three bits below the sign are 011 or 100 for all but extreme numbers; the
-        // lowest of them says which.
-        if matches!(bits >> 60 & 7, 3 | 4) {
-            return Ok(Fresh(bits.rotate_left(3) & !TAG | FLOAT));
-        }
-        made(FORM_FLOAT, &bits.to_le_bytes(), &[])
+        made(FORM_FLOAT, &value.to_le_bytes(), &[])
     }
 
     /// Text.
@@ -150,7 +181,10 @@ impl Fresh {
     /// # Errors
     /// [`Error::OutOfMemory`]
     pub fn text(text: &str) -> Result<Fresh> {
-        short(SHORT_TEXT, text.as_bytes()).map_or_else(|| made(FORM_TEXT, text.as_bytes(), &[]), Ok)
+        text_word(text).map_or_else(
+            || made(FORM_TEXT, text.as_bytes(), &[]),
+            |word| Ok(Fresh(word)),
+        )
     }
 
     /// Bytes.
@@ -158,7 +192,7 @@ impl Fresh {
     /// # Errors
     /// [`Error::OutOfMemory`]
     pub fn bytes(bytes: &[u8]) -> Result<Fresh> {
-        short(SHORT_BYTES, bytes).map_or_else(|| made(FORM_BYTES, bytes, &[]), Ok)
+        bytes_word(bytes).map_or_else(|| made(FORM_BYTES, bytes, &[]), |word| Ok(Fresh(word)))
     }
 
     /// A pickle that refers to the blocks at `refs`, which this process holds.
@@ -167,6 +201,30 @@ impl Fresh {
     /// [`Error::OutOfMemory`], or [`Error::Stale`] when one of them is gone.
     pub fn pickle(bytes: &[u8], refs: &[Offset]) -> Result<Fresh> {
         made(FORM_PICKLE, bytes, refs)
+    }
+
+    /// A key for a dict, as its canonical form and its pickle; `refs` as for a pickle.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`], or [`Error::Stale`] when one of `refs` is gone.
+    pub fn key(
+        canonical: &[u8],
+        origin: Option<Origin>,
+        pickle: &[u8],
+        refs: &[Offset],
+    ) -> Result<Fresh> {
+        let mut bytes = Vec::with_capacity(KEY_HEAD + canonical.len() + pickle.len());
+        let Origin { process, hash } = origin.unwrap_or(Origin {
+            process: 0,
+            hash: 0,
+        });
+        let head = (canonical.len() as u64) << 1 | u64::from(origin.is_some());
+        for word in [head, process, hash] {
+            bytes.extend_from_slice(&word.to_le_bytes());
+        }
+        bytes.extend_from_slice(canonical);
+        bytes.extend_from_slice(pickle);
+        made(FORM_KEY, &bytes, refs)
     }
 
     /// The word to link.
@@ -189,15 +247,39 @@ impl Drop for Fresh {
     }
 }
 
-fn short(tag: u64, bytes: &[u8]) -> Option<Fresh> {
+/// The word of a double that needs no block.
+pub fn float_word(value: f64) -> Option<Word> {
+    let bits = value.to_bits();
+    if bits == 0 {
+        return Some(ZERO);
+    }
+    // The three bits below the sign are 011 or 100 for all but extreme numbers; the lowest
+    // of them says which.
+    matches!(bits >> 60 & 7, 3 | 4).then_some(bits.rotate_left(3) & !TAG | FLOAT)
+}
+
+/// The word of an integer that needs no block.
+pub fn int_word(value: i64) -> Option<Word> {
+    ((value << 2) >> 2 == value).then_some((value as u64) << 2 | INT)
+}
+
+/// The word of a text that needs no block.
+pub fn text_word(text: &str) -> Option<Word> {
+    short(SHORT_TEXT, text.as_bytes())
+}
+
+/// The word of bytes that need no block.
+pub fn bytes_word(bytes: &[u8]) -> Option<Word> {
+    short(SHORT_BYTES, bytes)
+}
+
+fn short(tag: u64, bytes: &[u8]) -> Option<Word> {
     if bytes.len() > SHORT_MAX {
         return None;
     }
     let mut word = [0; 8];
     word[1..=bytes.len()].copy_from_slice(bytes);
-    Some(Fresh(
-        u64::from_le_bytes(word) | (bytes.len() as u64) << 5 | tag,
-    ))
+    Some(u64::from_le_bytes(word) | (bytes.len() as u64) << 5 | tag)
 }
 
 /// Makes a block; it stays RESERVED until it is linked.
@@ -285,19 +367,66 @@ pub fn read(word: Word) -> Result<Found> {
     }
 }
 
-fn read_block(offset: Offset) -> Result<Found> {
+/// Form, number of entries and bytes of an Item block that is in use, checked.
+fn open(offset: Offset) -> Result<(u32, usize, *const u8, usize)> {
     let word = alloc::meta(offset)?.word.load(Acquire);
     if alloc::kind(word) != Some(Kind::Item) || alloc::state(word) != alloc::LIVE {
         return Err(Error::Corrupt { what: "an item" });
     }
     let (form, entries, len) = head(offset)?;
-    let mut bytes = Vec::with_capacity(len);
     let start = arena()?.bytes(offset + (HEAD + 8 * entries) as u64, len)?;
+    Ok((form, entries, start, len))
+}
+
+/// Shows an item in place. The caller sees to it that nobody removes it meanwhile.
+///
+/// # Errors
+/// [`Error::Corrupt`] when it makes no sense.
+pub fn view<R>(offset: Offset, look: impl FnOnce(View<'_>) -> R) -> Result<R> {
+    let (form, _, start, len) = open(offset)?;
+    // SAFETY: the range is inside the block, which is not written to after it was linked
+    // and, as the caller promises, not given back before this returns.
+    let bytes = unsafe { std::slice::from_raw_parts(start, len) };
+    Ok(look(match form {
+        FORM_TEXT => View::Text(bytes),
+        FORM_BYTES => View::Bytes(bytes),
+        FORM_KEY => {
+            let (canonical, origin) = key_parts(bytes)?;
+            View::Key { canonical, origin }
+        }
+        _ => View::Other,
+    }))
+}
+
+/// Canonical form and origin at the start of a key's bytes.
+fn key_parts(bytes: &[u8]) -> Result<(&[u8], Option<Origin>)> {
+    let word = |i: usize| {
+        let part = bytes.get(8 * i..8 * i + 8)?;
+        part.try_into().ok().map(u64::from_le_bytes)
+    };
+    let parts = (|| {
+        let (head, process, hash) = (word(0)?, word(1)?, word(2)?);
+        let canonical = bytes[KEY_HEAD..].get(..(head >> 1) as usize)?;
+        Some((
+            canonical,
+            (head & 1 == 1).then_some(Origin { process, hash }),
+        ))
+    })();
+    parts.ok_or(Error::Corrupt { what: "a key" })
+}
+
+fn read_block(offset: Offset) -> Result<Found> {
+    let (form, entries, start, len) = open(offset)?;
+    let mut bytes = Vec::with_capacity(len);
     // SAFETY: the range is inside the block, which is not written to after it was linked;
     // the vector has the room, and all of it is initialised by this.
     unsafe {
         std::ptr::copy_nonoverlapping(start, bytes.as_mut_ptr(), len);
         bytes.set_len(len);
+    }
+    if form == FORM_KEY {
+        let canonical = key_parts(&bytes)?.0.len();
+        bytes.drain(..KEY_HEAD + canonical);
     }
     Ok(match form {
         FORM_FLOAT => match bytes.try_into() {
@@ -306,7 +435,7 @@ fn read_block(offset: Offset) -> Result<Found> {
         },
         FORM_TEXT => Found::Text(Data::Many(bytes)),
         FORM_BYTES => Found::Bytes(Data::Many(bytes)),
-        FORM_PICKLE => {
+        FORM_PICKLE | FORM_KEY => {
             let mut held = Vec::with_capacity(entries);
             for i in 0..entries {
                 if let Some(object) = refs::target(entry_at(offset, i))? {

@@ -13,7 +13,7 @@
 //! - [`refs`], [`handle`]: who still holds a block
 //! - [`item`]: what a container holds
 //! - [`pieces`]: more words for an object that has an entry for each of its users
-//! - the objects: [`mutex`] (Lock, RLock), [`semaphore`], [`event`], [`condition`], [`barrier`], [`ring`], [`list`]
+//! - the objects: [`mutex`] (Lock, RLock), [`semaphore`], [`event`], [`condition`], [`barrier`], [`ring`], [`list`], [`dict`]
 //! - [`supervise`]: learns at once of a child's death
 //! - [`object`]: the kinds of blocks, and what each needs when it goes or its user dies
 //!
@@ -28,6 +28,7 @@ pub mod atomic;
 pub mod barrier;
 pub mod condition;
 pub mod crash;
+pub mod dict;
 pub mod error;
 pub mod event;
 pub mod handle;

@@ -13,7 +13,7 @@ use crate::arena::Offset;
 use crate::crash::crash_point;
 use crate::error::{Error, Result};
 use crate::slot::{Owner, Slot};
-use crate::{barrier, condition, item, list, mutex, pieces, refs, ring, semaphore};
+use crate::{barrier, condition, dict, item, list, mutex, pieces, refs, ring, semaphore};
 
 /// What a block is. The numbers are part of the layout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +47,10 @@ pub enum Kind {
     Item = 13,
     /// A piece of what a ring has spilled.
     Spill = 14,
+    /// A dict.
+    Dict = 15,
+    /// The table of a dict's entries.
+    Table = 16,
 }
 
 impl Kind {
@@ -55,7 +59,7 @@ impl Kind {
         use Kind::*;
         [
             Raw, Shares, Lock, Semaphore, Event, Condition, Waiters, Barrier, Ring, Message, List,
-            Items, Item, Spill,
+            Items, Item, Spill, Dict, Table,
         ]
         .into_iter()
         .find(|&kind| kind as u8 == bits)
@@ -65,7 +69,10 @@ impl Kind {
     /// belong to exactly one such block.
     pub fn is_counted(self) -> bool {
         use Kind::*;
-        !matches!(self, Shares | Waiters | Message | Items | Item | Spill)
+        !matches!(
+            self,
+            Shares | Waiters | Message | Items | Item | Spill | Table
+        )
     }
 }
 
@@ -110,6 +117,7 @@ fn tear_down(kind: Kind, offset: Offset, unfinished: bool) -> Result<()> {
         Kind::Condition if !unfinished => condition::tear_down(offset),
         Kind::Barrier if !unfinished => barrier::tear_down(offset),
         Kind::List if !unfinished => list::tear_down(offset),
+        Kind::Dict if !unfinished => dict::tear_down(offset),
         Kind::Item => item::tear_down(offset),
         _ => Ok(()),
     }
@@ -134,6 +142,7 @@ fn bereave(kind: Kind, offset: Offset, dead: Owner) -> Result<()> {
         Kind::Condition => condition::bereave(offset, dead),
         Kind::Barrier => barrier::bereave(offset, dead),
         Kind::List => list::bereave(offset, dead),
+        Kind::Dict => dict::bereave(offset, dead),
         _ => Ok(()),
     }
 }
@@ -162,7 +171,7 @@ pub fn sweep(dead: Owner, slot: &Slot) -> Result<()> {
         let word = meta.word.load(Acquire);
         match (alloc::kind(word), alloc::state(word)) {
             (Some(kind), alloc::LIVE) => bereave(kind, offset, dead),
-            (Some(Kind::List), alloc::RETIRED) if alloc::owner(word) == dead => {
+            (Some(Kind::List | Kind::Dict), alloc::RETIRED) if alloc::owner(word) == dead => {
                 wholes.push(offset);
                 Ok(())
             }

@@ -86,7 +86,7 @@ macro_rules! absent {
         )*
     };
 }
-absent!(barrier condition item list mutex);
+absent!(barrier condition dict item list mutex);
 
 /// More entries than fit into an object itself: never, here.
 pub mod pieces {

@@ -26,6 +26,7 @@ mod asleep;
 mod case;
 #[path = "../common/mod.rs"]
 mod common;
+mod dict;
 mod list;
 mod memory;
 mod progress;
@@ -197,6 +198,7 @@ fn main() {
         asleep::OPERATIONS,
         waiting::OPERATIONS,
         rare::OPERATIONS,
+        dict::OPERATIONS,
     ]
     .concat()
     {
