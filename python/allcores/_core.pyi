@@ -786,3 +786,112 @@ class List:
 
     def delete_if(self, index: int, expected: int) -> bool:
         """Remove an item, if the version is still the expected one."""
+
+class Dict:
+    """The base of the shared dict: what has to happen in the arena.
+
+    Each operation on a key happens as a whole, also when its process is killed in it. Objects
+    are pickled and keys compared before and after the dict is entered; no Python code runs
+    inside.
+
+    Args:
+        handle: Open the dict that these numbers name, instead of making one.
+
+    Raises:
+        MemoryError: There is no memory left.
+        allcores.errors.StaleHandle: The dict of `handle` is gone, or another program's.
+    """
+
+    def __new__(cls, *, handle: Handle | None = None) -> Self: ...
+    @classmethod
+    def from_handle(cls, session: int, offset: int, generation: int) -> Self:
+        """Open a dict by its three numbers.
+
+        Raises:
+            allcores.errors.StaleHandle: It is gone, or another program's.
+        """
+
+    def handle(self) -> Handle:
+        """Return session, offset and generation."""
+
+    @property
+    def offset(self) -> int:
+        """Place of the dict in the arena."""
+
+    @property
+    def version(self) -> int:
+        """Grows with each change; odd while one is under way."""
+
+    def __len__(self) -> int: ...
+    def __contains__(self, key: object, /) -> bool: ...
+    def __getitem__(self, key: Any, /) -> Any: ...
+    def __setitem__(self, key: Any, value: Any, /) -> None: ...
+    def __delitem__(self, key: Any, /) -> None: ...
+    def __iter__(self) -> Iterator[Any]:
+        """Iterate over the keys that are there now, whatever happens to the dict meanwhile."""
+
+    def get(self, key: Any, default: Any = None, /) -> Any:
+        """Return a key's value, or `default` when it is not there.
+
+        Raises:
+            TypeError: The key is not hashable.
+        """
+
+    def setdefault(self, key: Any, default: Any = None, /) -> Any:
+        """Return a key's value; when it is not there, `default`, which it has from then on.
+
+        Of several processes that do this at once, one's default is in, and all return that.
+
+        Raises:
+            TypeError: The key is not hashable.
+            allcores.errors.NotPicklable: The key or the default can't travel.
+        """
+
+    def pop(self, key: Any, /, *default: Any) -> Any:
+        """Remove a key and return its value. Of several processes one gets it.
+
+        Raises:
+            KeyError: It is not there, and there is no default.
+            TypeError: The key is not hashable.
+        """
+
+    def popitem(self) -> tuple[Any, Any]:
+        """Remove the key that was inserted last; return it and its value.
+
+        Raises:
+            KeyError: There is none.
+        """
+
+    def clear(self) -> None:
+        """Remove all keys, at once."""
+
+    def add(self, key: Any, n: Any = 1, /) -> Any:
+        """Add `n` to a key's value in one operation, and return the new value.
+
+        A missing key counts as 0. Exact however many processes do it at once. Quick for ints
+        of up to 62 bits and floats; other values that have ``+`` are added by Python and put in
+        if the value has stayed the same meanwhile, else that begins again.
+
+        Raises:
+            TypeError: The key is not hashable, or its value and `n` can't be added.
+        """
+
+    def update_key(self, key: Any, function: Callable[[Any], Any], /, *default: Any) -> Any:
+        """Put what a function makes of a key's value in its place, and return that.
+
+        The function runs while others may use the dict. When they changed this value meanwhile,
+        the function is called again, with the new one; so it should do nothing else.
+
+        Args:
+            key: The key.
+            function: Called with the value.
+            *default: The value when the key is not there.
+
+        Raises:
+            KeyError: The key is not there, and there is no default.
+            TypeError: The key is not hashable.
+        """
+
+    def _keys(self) -> list[Any]: ...
+    def _values(self) -> list[Any]: ...
+    def _items(self) -> list[tuple[Any, Any]]: ...

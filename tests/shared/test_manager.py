@@ -1,4 +1,4 @@
-"""Manager: lists without a server, the rest by the standard one."""
+"""Manager: lists and dicts without a server, the rest by the standard one."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import os
 import allcores as mp
 import pytest
 from allcores import managers
+from allcores.shared.dict import Dict
 from allcores.shared.list import List
 
 METHODS = ["fork", "spawn", "forkserver"]
@@ -29,33 +30,37 @@ def test_the_squares_of_the_readme(method, capsys):
     assert capsys.readouterr().out == "[0, 1, 4, 9, 16, 25, 36, 49, 64, 81]\n"
 
 
-def test_lists_alone_need_no_server():
+def test_lists_and_dicts_alone_need_no_server():
     before = mp.active_children()
     with mp.Manager() as manager:
         shared = manager.list([1])
         shared.append(2)
         assert isinstance(shared, List)
+        mapping = manager.dict([("a", shared)], b=2)
+        assert isinstance(mapping, Dict)
+        assert mapping["a"][:] == [1, 2]
         assert manager._number_of_objects() == 0
         assert mp.active_children() == before
     assert shared == [1, 2]
+    assert mapping == {"a": [1, 2], "b": 2}
     manager.join()
 
 
-def write(mapping, shared):
-    mapping["child"] = os.getpid()
-    shared.append(mapping)
+def write(space, shared):
+    space.child = os.getpid()
+    shared.append(space)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_everything_else_has_a_server(method):
     ctx = mp.get_context(method)
     with ctx.Manager() as manager:
-        mapping, shared = manager.dict(a=1), manager.list()
-        child = ctx.Process(target=write, args=(mapping, shared))
+        space, shared = manager.Namespace(a=1), manager.list()
+        child = ctx.Process(target=write, args=(space, shared))
         child.start()
         child.join()
         assert child.exitcode == 0
-        assert mapping["child"] == child.pid
+        assert space.child == child.pid
         assert manager._process.is_alive()
         assert manager.address
         namespace, value, queue = manager.Namespace(), manager.Value("i", 3), manager.Queue()
@@ -69,30 +74,34 @@ def test_everything_else_has_a_server(method):
         assert list(manager.Array("i", [1, 2])) == [1, 2]
 
 
-def test_lists_and_proxies_hold_each_other():
+def test_containers_and_proxies_hold_each_other():
     with mp.Manager() as manager:
-        pets = manager.dict(ferrets=2)
-        shared = manager.list([pets, [manager.dict(x=1)]])
+        pets = manager.Namespace(ferrets=2)
+        shared = manager.list([pets, [manager.Namespace(x=1)]])
+        mapping = manager.dict(pets=pets, more={"x": manager.Namespace(x=3)})
         del pets
-        assert shared[0]["ferrets"] == 2
-        assert shared[1][0]["x"] == 1
-        mapping = manager.dict(inner=manager.list([1]))
-        mapping["inner"].append(2)
-        assert mapping["inner"][:] == [1, 2]
+        assert shared[0].ferrets == mapping["pets"].ferrets == 2
+        assert shared[1][0].x == 1
+        assert mapping["more"]["x"].x == 3
+        space = manager.Namespace(inner=manager.list([1]), mapping=manager.dict(k=1))
+        space.inner.append(2)
+        space.mapping["k"] += 1
+        assert space.inner[:] == [1, 2]
+        assert space.mapping == {"k": 2}
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_server_lets_go_of_what_a_child_had(method):
     ctx = mp.get_context(method)
     with ctx.Manager() as manager:
-        mapping, nested = manager.dict(), [manager.Queue()]
-        child = ctx.Process(target=write, args=(mapping, nested), daemon=True)
+        space, nested = manager.Namespace(), [manager.Queue()]
+        child = ctx.Process(target=write, args=(space, nested), daemon=True)
         child.start()
         child.join()
         assert child.exitcode == 0
-        assert mapping["child"] == child.pid
+        assert space.child == child.pid
         assert manager._number_of_objects() == 2
-        del child, mapping, nested
+        del child, space, nested
         assert manager._number_of_objects() == 0
 
 
@@ -116,8 +125,10 @@ def test_states():
     manager.shutdown()
     with pytest.raises(mp.ProcessError, match="shut down"):
         manager.list()
-    with pytest.raises(AssertionError):
+    with pytest.raises(mp.ProcessError, match="shut down"):
         manager.dict()
+    with pytest.raises(AssertionError):
+        manager.Namespace()
     with pytest.raises(mp.ProcessError, match="shut down"), manager:
         pass
     with pytest.raises(TypeError, match="callable"):

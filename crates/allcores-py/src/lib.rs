@@ -4,7 +4,10 @@ mod barrier;
 mod block;
 mod condition;
 mod convert;
+mod dict;
 mod event;
+mod item;
+mod key;
 mod list;
 mod lock;
 mod module;
@@ -34,5 +37,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<condition::Condition>()?;
     module.add_class::<barrier::Barrier>()?;
     module.add_class::<list::List>()?;
+    module.add_class::<dict::Dict>()?;
     Ok(())
 }

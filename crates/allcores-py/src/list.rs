@@ -4,17 +4,15 @@
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use allcores_core::Error;
-use allcores_core::item::{Constant, Data, Found, Fresh};
+use allcores_core::item::{Found, Fresh};
 use allcores_core::list::{Inside, List as Core, Slice};
 use pyo3::exceptions::{PyIndexError, PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
-use pyo3::types::{
-    PyBool, PyBytes, PyDict, PyEllipsis, PyFloat, PyInt, PyList, PySlice, PyString, PyTuple, PyType,
-};
+use pyo3::types::{PyDict, PyList, PySlice, PyTuple, PyType};
 
 use crate::convert::{numbers, raise, waiting};
+use crate::item::{self, decode};
 
 /// Items that an iterator fetches at a time.
 const CHUNK: usize = 256;
@@ -36,53 +34,8 @@ impl List {
         }
     }
 
-    /// Turns a Python object into an item, before the list is entered.
     fn encode(&self, obj: &Any<'_>) -> PyResult<Fresh> {
-        let py = obj.py();
-        let made = if obj.is_none() {
-            Ok(Fresh::constant(Constant::Nothing))
-        } else if let Ok(truth) = obj.cast_exact::<PyBool>() {
-            Ok(Fresh::constant(if truth.is_true() {
-                Constant::True
-            } else {
-                Constant::False
-            }))
-        } else if let Ok(int) = obj.cast_exact::<PyInt>() {
-            let mut overflow = 0;
-            // SAFETY: `int` is an int, and the GIL is held.
-            let value = unsafe { ffi::PyLong_AsLongLongAndOverflow(int.as_ptr(), &mut overflow) };
-            match Fresh::int(value) {
-                Some(fresh) if overflow == 0 => Ok(fresh),
-                _ => return self.pickle(obj),
-            }
-        } else if let Ok(float) = obj.cast_exact::<PyFloat>() {
-            Fresh::float(float.value())
-        } else if let Ok(text) = obj.cast_exact::<PyString>() {
-            match text.to_str() {
-                Ok(text) => Fresh::text(text),
-                // Lone surrogates.
-                Err(_) => return self.pickle(obj),
-            }
-        } else if let Ok(bytes) = obj.cast_exact::<PyBytes>() {
-            Fresh::bytes(bytes.as_bytes())
-        } else if obj.is(PyEllipsis::get(py)) {
-            Ok(Fresh::constant(Constant::Ellipsis))
-        } else {
-            return self.pickle(obj);
-        };
-        made.map_err(|error| raise(py, error))
-    }
-
-    fn pickle(&self, obj: &Any<'_>) -> PyResult<Fresh> {
-        static PACK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-        let py = obj.py();
-        let pack = PACK.import(py, "allcores.shared.list", "_pack")?;
-        let (bytes, refs): (Bound<'_, PyBytes>, Vec<u64>) = pack.call1((obj,))?.extract()?;
-        // An item that refers to its own list would keep it for ever; who reads the item
-        // holds the list anyway.
-        let own = self.core.handle().offset();
-        let refs: Vec<u64> = refs.into_iter().filter(|&offset| offset != own).collect();
-        Fresh::pickle(bytes.as_bytes(), &refs).map_err(|error| raise(py, error))
+        item::encode(obj, self.core.handle().offset(), "the list item")
     }
 
     fn encode_all(&self, items: &Any<'_>) -> PyResult<Vec<Fresh>> {
@@ -100,34 +53,6 @@ impl List {
         let mut inside = self.enter(py)?;
         work(&mut inside).map_err(|error| raise(py, error))
     }
-}
-
-/// Turns an item into a Python object, after it has left the list.
-fn decode<'py>(py: Python<'py>, found: Found) -> PyResult<Any<'py>> {
-    Ok(match found {
-        Found::Int(value) => value.into_pyobject(py)?.into_any(),
-        Found::Float(value) => PyFloat::new(py, value).into_any(),
-        Found::Constant(Constant::Nothing) => py.None().into_bound(py),
-        Found::Constant(Constant::True) => PyBool::new(py, true).to_owned().into_any(),
-        Found::Constant(Constant::False) => PyBool::new(py, false).to_owned().into_any(),
-        Found::Constant(Constant::Ellipsis) => PyEllipsis::get(py).to_owned().into_any(),
-        Found::Text(data) => match std::str::from_utf8(data.as_slice()) {
-            Ok(text) => PyString::new(py, text).into_any(),
-            Err(_) => return Err(raise(py, Error::Corrupt { what: "text" })),
-        },
-        Found::Bytes(data) => PyBytes::new(py, data.as_slice()).into_any(),
-        Found::Pickle(data, held) => {
-            let object = unpickle(py, &data);
-            drop(held);
-            object?
-        }
-    })
-}
-
-fn unpickle<'py>(py: Python<'py>, data: &Data) -> PyResult<Any<'py>> {
-    static LOADS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let loads = LOADS.import(py, "allcores.pickling", "loads")?;
-    loads.call1((PyBytes::new(py, data.as_slice()),))
 }
 
 fn decode_all<'py>(py: Python<'py>, found: Vec<Found>) -> PyResult<Bound<'py, PyList>> {

@@ -222,30 +222,4 @@ def _crowded(what: str) -> ValueError:
     )
 
 
-def _pack(item: Any) -> tuple[bytes, list[int]]:
-    """Pickle an item, for the core."""
-    managers = sys.modules.get("multiprocessing.managers")
-    if managers is not None:
-        _keep(item, managers.BaseProxy)
-    return pickling.pack(item, "the list item")
-
-
-# Proxies for objects in a manager's server that this process has put into lists. The server
-# frees an object with its last proxy, and a pickle in a list counts for none: without these
-# it would be gone by the time that somebody reads the list.
-_kept: dict[Any, Any] = {}
-
-
-def _keep(item: Any, proxy: type) -> None:
-    if isinstance(item, proxy):
-        token: Any = item._token  # type: ignore[attr-defined]
-        _kept[token.address, token.id] = item
-    elif type(item) in (list, tuple):
-        for part in item:
-            _keep(part, proxy)
-    elif type(item) is dict:
-        for part in item.values():
-            _keep(part, proxy)
-
-
 MutableSequence.register(List)

@@ -1,8 +1,8 @@
 """Managers: what ``Manager()`` returns.
 
-The list of a manager lives in the arena, and needs no server. Everything else is served by
-the standard library's server process, which a `SyncManager` starts when it is first needed:
-a program that only wants lists never has one.
+The lists and dicts of a manager live in the arena, and need no server. Everything else is served
+by the standard library's server process, which a `SyncManager` starts when it is first needed: a
+program that only wants lists and dicts never has one.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from multiprocessing.context import ProcessError
 from typing import Any
 
 from allcores.launch import tether
+from allcores.shared.dict import Dict
 from allcores.shared.list import List
 
 __all__ = ["BaseManager", "SharedMemoryManager", "SyncManager"]
@@ -58,9 +59,9 @@ class BaseManager(_std.BaseManager):
 
 
 class SyncManager(BaseManager, _std.SyncManager):
-    """A manager for lists in the arena, and for all else by the standard server.
+    """A manager for lists and dicts in the arena, and for all else by the standard server.
 
-    A list outlives its manager for as long as any process has it.
+    A list or a dict outlives its manager for as long as any process has it.
     """
 
     # The server is wanted, but nothing has needed it yet.
@@ -99,8 +100,8 @@ class SyncManager(BaseManager, _std.SyncManager):
         if os.getpid() != self._owner:
             raise ProcessError(
                 "the manager's server was not running yet when this process was forked; make "
-                "what it serves (all but lists) in the process that made the manager, and pass "
-                "it on"
+                "what it serves (all but lists and dicts) in the process that made the manager, "
+                "and pass it on"
             )
         with self._starting:
             if self._lazy and self._state.value == _State.STARTED:
@@ -112,7 +113,7 @@ class SyncManager(BaseManager, _std.SyncManager):
                     self._state.value = _State.STARTED
 
     def shutdown(self) -> None:  # type: ignore[override]
-        """End the server, and with it what it serves. Lists live on."""
+        """End the server, and with it what it serves. Lists and dicts live on."""
         # The start of a server puts its own function in front of this one.
         self._lazy = False
         self._state.value = _State.SHUTDOWN
@@ -143,7 +144,7 @@ class SyncManager(BaseManager, _std.SyncManager):
         return super()._debug_info()  # type: ignore[misc]
 
     def _number_of_objects(self) -> int:
-        """Return the number of objects that the server has; lists are not its."""
+        """Return the number of objects that the server has; lists and dicts are not its."""
         if self._lazy:
             return 0
         count: int = super()._number_of_objects()  # type: ignore[misc]
@@ -158,12 +159,28 @@ class SyncManager(BaseManager, _std.SyncManager):
         Raises:
             multiprocessing.ProcessError: the manager is not started, or it was shut down.
         """
+        self._check()
+        return List(iterable)
+
+    def dict(self, mapping: Any = (), /, **items: Any) -> Dict:  # type: ignore[override]
+        """Return a dict that processes share.
+
+        Args:
+            mapping: a mapping, or an iterable of pairs, that is in it first.
+            **items: more of them, with names as keys.
+
+        Raises:
+            multiprocessing.ProcessError: the manager is not started, or it was shut down.
+        """
+        self._check()
+        return Dict(mapping, **items)
+
+    def _check(self) -> None:
         state = self._state.value
         if state == _State.SHUTDOWN:
             raise ProcessError("this manager has been shut down; make another one")
         if state != _State.STARTED:
             raise ProcessError("this manager is not started yet: call start(), or use `with`")
-        return List(iterable)
 
 
 class SharedMemoryManager(BaseManager, _std.SharedMemoryManager):
