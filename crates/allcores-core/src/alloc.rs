@@ -358,9 +358,8 @@ pub fn release(offset: Offset) -> Result<()> {
     crash_point!("alloc.release: count 0");
     meta.word.store(free_word(next), Release);
     crash_point!("alloc.release: FREE");
-    // A crash between here and there makes the hints wrong by one, which costs
-    // nothing: they are set right when the chunk is next looked through. One that
-    // another is just setting right may be below zero for a moment.
+    // A crash between here and there makes the hints too low by one, until the recovery has
+    // counted anew. One that another is just setting right may be below zero for a moment.
     let free = chunk.free.fetch_add(1, Relaxed).wrapping_add(1);
     crash_point!("alloc.release: chunk counts one more");
     let header = arena.header();
@@ -875,6 +874,44 @@ pub fn for_each(mut visit: impl FnMut(Offset, &'static Meta) -> Result<()>) -> R
                 i += n;
             }
             _ => i += 1,
+        }
+    }
+    Ok(())
+}
+
+/// Puts right what a dead process left too low: the counts of free blocks, by which others
+/// look for them. Repeatable.
+///
+/// They get too high when others take or free blocks meanwhile; whoever then looks in vain
+/// puts them right. So they are only raised.
+///
+/// # Errors
+/// When shared memory makes no sense.
+pub fn recount() -> Result<()> {
+    let arena = arena()?;
+    let mut all = [0; CLASSES];
+    for i in 0..arena.chunks_used() {
+        let chunk = chunk(arena, i)?;
+        let seen = chunk.state.load(Acquire);
+        if seen & 255 != SMALL {
+            continue;
+        }
+        let class = ((seen >> 8) as usize).min(CLASSES - 1);
+        let mut free = 0;
+        for block in 0..per_chunk(class) {
+            let word = meta_in(arena, i, block)?.word.load(Acquire);
+            free += u32::from(state(word) == FREE);
+        }
+        if chunk.free.load(Relaxed) < free {
+            chunk.free.fetch_max(free, Relaxed);
+            crash_point!("alloc.recount: chunk");
+        }
+        all[class] += u64::from(free);
+    }
+    for (count, free) in arena.header().class_free.iter().zip(all) {
+        if count.load(Relaxed) < free {
+            count.fetch_max(free, Relaxed);
+            crash_point!("alloc.recount: class");
         }
     }
     Ok(())

@@ -327,6 +327,7 @@ pub fn living() -> Result<Vec<(Owner, u32)>> {
 fn bury(slot: &'static Slot, index: usize, word: u32) -> Result<()> {
     let owner = pack(index, word >> 2);
     crate::object::sweep(owner, slot)?;
+    crate::alloc::recount()?;
     crash_point!("slot.bury: swept");
     // The child of a FORKING slot may adopt it in this very moment; then it lives.
     let _ = slot
