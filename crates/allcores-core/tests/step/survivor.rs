@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
-use allcores_core::{alloc, slot};
+use allcores_core::{alloc, arena, slot};
 
 use crate::case::{Case, Check, Operation, ensure};
 use crate::common::Random;
@@ -18,6 +18,9 @@ const MOST_STEPS: usize = 400_000;
 /// In a sample, operations of no more places are stepped through for so many steps.
 const SHORT: u64 = 5;
 const SHORT_STEPS: u64 = 300;
+/// So much more memory than at first may be in use for small blocks of other sizes. What is
+/// lost again and again is more than that in the end.
+const SLACK: u64 = 32 * arena::CHUNK as u64;
 /// Exit code of a survivor where the system forbids what the victims need.
 pub const UNTRACEABLE: i32 = 77;
 
@@ -61,6 +64,8 @@ fn spread(count: usize) -> Vec<usize> {
 struct Survivor {
     case: Case,
     blocks: u64,
+    /// Bytes in chunks that are not free.
+    bytes: u64,
     control: &'static Control,
     progress: &'static Progress,
 }
@@ -72,8 +77,10 @@ pub fn survive(operation: &Operation, plan: Plan, from: u64, progress: &'static 
     // Twice: the first time may bring what stays.
     (case.check)(None)?;
     (case.check)(Some(End::Killed))?;
+    let stats = alloc::stats().map_err(|e| e.to_string())?;
     let mut survivor = Survivor {
-        blocks: alloc::stats().map_err(|e| e.to_string())?.live_blocks,
+        blocks: stats.live_blocks,
+        bytes: in_use(&stats),
         case,
         control: Control::new(),
         progress,
@@ -141,9 +148,14 @@ impl Survivor {
         ensure(left == 0, || format!("{left} slots were left"))?;
         let living = slot::living().map_err(corrupt)?.len() - self.case.helpers;
         ensure(living == 1, || format!("{living} processes seem to live"))?;
-        let blocks = alloc::stats().map_err(corrupt)?.live_blocks;
+        let stats = alloc::stats().map_err(corrupt)?;
+        let blocks = stats.live_blocks;
         ensure(blocks == self.blocks, || {
             format!("{blocks} blocks instead of {}:{}", self.blocks, inventory())
+        })?;
+        let bytes = in_use(&stats);
+        ensure(bytes <= self.bytes + SLACK, || {
+            format!("{bytes} bytes are in use instead of {}", self.bytes)
         })
     }
 
@@ -357,6 +369,10 @@ impl Survivor {
         drop(victim);
         self.look(proven, false)
     }
+}
+
+fn in_use(stats: &alloc::Stats) -> u64 {
+    stats.committed - stats.warm_bytes
 }
 
 fn untraceable() -> ! {
