@@ -188,6 +188,8 @@ impl View {
         loop {
             let tail = self.tail();
             if tail.wrapping_sub(head_seen.load(Relaxed)) >= most {
+                // Items that were taken out beyond one under way left the head behind.
+                self.pass_by();
                 let head = self.head();
                 head_seen.store(head, Relaxed);
                 // A tail read before the head may lie behind it.
@@ -538,6 +540,7 @@ impl Ring {
             }
             self.unblock()?;
             let ticket = view.block.space.enter();
+            view.pass_by();
             if view.has_space() {
                 view.block.space.leave(ticket);
                 continue;

@@ -173,8 +173,10 @@ impl View {
             if cell::state(word) == CONSUMING && !slot::is_alive(cell::owner(word)) {
                 self.redeliver(cell, word)?;
             }
+            let lap = cell::lap(word);
             let word = cell.word.load(SeqCst);
-            if cell::state(word) == READY && wanted(cell, word) {
+            // With another lap it is a new item, ahead of the head.
+            if cell::lap(word) == lap && cell::state(word) == READY && wanted(cell, word) {
                 return Ok(Some((cell::lap(word) as u64, cell)));
             }
         }
@@ -195,11 +197,23 @@ impl View {
             }
             match cell::state(word) {
                 PRODUCING if !slot::is_alive(cell::owner(word)) => self.bury(cell, word)?,
+                READY if self.was_overtaken(position) => return Ok(None),
                 READY if self.claim_there(me, cell, word) => return Ok(Some((position, cell))),
                 _ => {}
             }
         }
         Ok(None)
+    }
+
+    /// Whether there is an item before `position`, which was still under way just now. The
+    /// one at `position`, seen before, may be of the same producer, and is not the first then.
+    fn was_overtaken(&self, position: u64) -> bool {
+        (self.head()..position)
+            .take(self.cells.len())
+            .any(|before| {
+                let word = self.cell(before).word.load(SeqCst);
+                cell::lap(word) == self.lap(before) && cell::state(word) == READY
+            })
     }
 
     /// Takes the item out of a cell that was claimed, and frees the cell.
@@ -249,7 +263,12 @@ impl View {
             return;
         }
         let space = &self.block.space;
-        if space.any() && self.len().saturating_add(self.limit.min(1 << 20) / 8) <= self.limit {
+        if !space.any() {
+            return;
+        }
+        // An item that was taken out beyond one under way left the head behind.
+        self.pass_by();
+        if self.len().saturating_add(self.limit.min(1 << 20) / 8) <= self.limit {
             space.wake(1);
         }
     }
