@@ -183,6 +183,7 @@ class Ring:
         refs: Sequence[int] = (),
         tag: int = 0,
         timeout: float | None = None,
+        kind: int = 0,
     ) -> bool:
         """Put the bytes in, waiting for room.
 
@@ -192,6 +193,7 @@ class Ring:
                 they live at least until the received `Message` is gone.
             tag: A number for `get` to write into a lease. Not 0 when leases are used.
             timeout: Seconds.
+            kind: What it is, from 0 to 127; for `collect` and `Server`.
 
         Returns:
             False when there was no room until the timeout; then nothing has happened.
@@ -895,3 +897,112 @@ class Dict:
     def _keys(self) -> list[Any]: ...
     def _values(self) -> list[Any]: ...
     def _items(self) -> list[tuple[Any, Any]]: ...
+
+# The loops of a pool (allcores.task.records has the layouts).
+
+def post(ring: Ring, tag: int, head: bytes, what: int, payload: object) -> bool:
+    """Post one task whose payload needs no pickle.
+
+    Args:
+        ring: Where to.
+        tag: The task.
+        head: Its head, and its function if that is inline.
+        what: The kind of task.
+        payload: For CALL the tuple of arguments, else the item.
+
+    Returns:
+        False when the payload needs a pickle; then nothing has happened.
+    """
+
+def post_each(
+    ring: Ring, tag: int, head: bytes, what: int, items: object, start: int, stop: int
+) -> int:
+    """Post a task for each of some items of a list, a tuple or a range.
+
+    Args:
+        ring: Where to.
+        tag: The first task; the next ones count up.
+        head: As for `post`.
+        what: The kind of task.
+        items: What they are some of.
+        start: Index of the first.
+        stop: Index behind the last.
+
+    Returns:
+        How many were posted; the next one needs a pickle.
+    """
+
+def post_items(
+    ring: Ring, tag: int, head: bytes, what: int, items: object, start: int, stop: int
+) -> bool:
+    """Post one task of several items of a list, a tuple or a range.
+
+    Args:
+        ring: Where to.
+        tag: The task.
+        head: As for `post`.
+        what: MAP or STARMAP.
+        items: What they are some of.
+        start: Index of the first.
+        stop: Index behind the last.
+
+    Returns:
+        False when the items need a pickle; then nothing has happened.
+    """
+
+def collect(ring: Ring, jobs: dict[int, Any], line: object, timeout: float, most: int) -> int:
+    """Take results off a ring and give each to its job.
+
+    Args:
+        ring: Where from.
+        jobs: By number. News of a job that isn't there is dropped.
+        line: Makes exceptions of what is none.
+        timeout: Seconds to wait for the first.
+        most: How many to take at most.
+
+    Returns:
+        How many there were.
+    """
+
+def take_back(lease: Block, seen: int, end: int) -> bool:
+    """Take back the items from `end` on from the worker of a lease.
+
+    Args:
+        lease: The worker's.
+        seen: Its word PLACE, as it was read.
+        end: The worker will stop before this item.
+
+    Returns:
+        False when the worker got on meanwhile; then nothing has happened.
+
+    Raises:
+        ValueError: `end` is not between its current item and its present end.
+    """
+
+class Server:
+    """A worker's loop.
+
+    Args:
+        tasks: The ring of tasks.
+        results: The ring of results.
+        lease: Where it notes what it does.
+        cancelled: Words with the numbers of jobs given up.
+        hooks: Does what is needed seldom; see allcores.task.work.
+    """
+
+    def __new__(
+        cls, tasks: Ring, results: Ring, lease: Block, cancelled: Block, hooks: object
+    ) -> Server: ...
+    def run(self, pool: int, most: int | None = None) -> tuple[str, int]:
+        """Do tasks until told to stop.
+
+        Args:
+            pool: The process that the pool is of; when it is gone, so is the work.
+            most: Tasks after which to stop.
+
+        Returns:
+            "stop", "enough" or "gone", and how many tasks were done.
+        """
+
+    def interrupt(self) -> bool:
+        """Return whether a task runs, and take note that it is being interrupted."""

@@ -30,11 +30,13 @@ from typing import Any
 
 from allcores.task import bring, cut
 from allcores.task.crew import Crew
-from allcores.task.feed import Feed, ahead
+from allcores.task.feed import NEVER_BLOCK, Feed, ahead
 from allcores.task.keeper import Keeper
 from allcores.task.line import CLOSE, RUN, TERMINATE, Line
-from allcores.task.records import CALL, MAP, STARMAP, Ticket
-from allcores.task.result import ApplyResult, IMapIterator, MapResult
+from allcores.task.records import MAP, STARMAP
+from allcores.task.result import ApplyResult
+from allcores.task.spread import MapResult
+from allcores.task.stream import IMapIterator
 
 __all__ = [
     "Pool",
@@ -196,14 +198,14 @@ class Pool(_std.Pool):
         error_callback: _ErrorCallback,
     ) -> ApplyResult:
         self._check(func, callback, error_callback)
-        result = ApplyResult(self, callback, error_callback)
+        args, kwargs = tuple(args), dict(kwds)
+        result = ApplyResult(self, callback, error_callback, (args, kwargs))
         try:
             function = bring.function(self._line, result, func, often=False)
-            ticket = Ticket(result, 0, 0, CALL, (tuple(args), dict(kwds)))
         except Exception as error:
             result._fail(error)
         else:
-            bring.bring(self._line, function, ticket)
+            bring.call(self._line, function, result, args, kwargs)
         return result
 
     # A call for each item.
@@ -299,20 +301,18 @@ class Pool(_std.Pool):
         except Exception as error:
             if not hasattr(iterable, "__len__"):
                 raise
-            result = MapResult(self, 1, 1, callback, error_callback)
+            result = MapResult(self, kind, (None,), 1, callback, error_callback)
             result._fail(error)
             return result
-        size = cut.chunksize_for(len(items), self._processes, chunksize)
-        result = MapResult(self, size, len(items), callback, error_callback)
+        result = MapResult(self, kind, items, chunksize, callback, error_callback)
         if len(items) == 0:
             return result
         try:
-            function = bring.function(self._line, result, func, often=len(items) > size)
+            function = bring.function(self._line, result, func, often=len(items) > 1)
         except Exception as error:
             result._fail(error)
-            return result
-        for index, piece in enumerate(cut.pieces(items, size)):
-            bring.bring(self._line, function, Ticket(result, index, index * size, kind, piece))
+        else:
+            result.start(function)
         return result
 
     def imap(
@@ -353,21 +353,18 @@ class Pool(_std.Pool):
         self._check(func)
         cut.check_chunksize(chunksize)
         size = 1 if chunksize is None else chunksize
-        pieces = cut.pieces(iterable, size)
+        iterator = iter(iterable)
         result = IMapIterator(self, size, ordered)
         try:
             function = bring.function(self._line, result, func, often=True)
         except Exception as error:
             result._fail(error)
             return result
-        line = self._line
-
-        def post(index: int, piece: Any) -> None:
-            bring.bring(line, function, Ticket(result, index, index * size, MAP, piece))
-
-        result._feed = Feed(result, iterable, pieces, post, ahead(self._processes, size))
-        result._feed()
-        line.ring_bell()
+        result._feed = feed = Feed(result, function, iterator, ahead(self._processes, size))
+        if type(iterable) not in NEVER_BLOCK:
+            feed.in_thread()
+        feed()
+        self._line.ring_bell()
         return result
 
     # The end.

@@ -14,7 +14,9 @@ mod module;
 mod quick;
 mod ring;
 mod semaphore;
+mod task;
 mod travel;
+mod value;
 
 use pyo3::prelude::*;
 
@@ -38,5 +40,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<barrier::Barrier>()?;
     module.add_class::<list::List>()?;
     module.add_class::<dict::Dict>()?;
+
+    task::add(module)?;
     Ok(())
 }

@@ -6,31 +6,22 @@ use std::ptr;
 use allcores_core::ring::{self, Draft, Got, INLINE, Lease, Parcel};
 use allcores_core::wait::Deadline;
 use pyo3::buffer::PyUntypedBuffer;
-use pyo3::exceptions::{PyBufferError, PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyBufferError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyBytes, PyFloat, PyInt, PyNone, PyString, PyTuple};
+use pyo3::types::{PyBool, PyBytes, PyFloat, PyInt, PyString, PyTuple};
 
 use crate::block::Block;
 use crate::convert::{deadline, numbers, raise, seconds, waiting};
+use crate::value::{self, BYTES, FALSE, FLOAT, INT, NONE, PICKLE, STR, TRUE};
 
 /// Copies from this size on let other threads run. A guess: 25 µs.
 const LARGE: usize = 256 << 10;
 
-// What an item is, for `put_object` and `get_object`: values that need no pickle.
-const DATA: u8 = 0;
-const INT: u8 = 1;
-const FLOAT: u8 = 2;
-const NONE: u8 = 3;
-const FALSE: u8 = 4;
-const TRUE: u8 = 5;
-const BYTES: u8 = 6;
-const STR: u8 = 7;
-
 /// A queue of items between processes.
 #[pyclass(frozen, weakref, module = "allcores._core")]
 pub struct Ring {
-    core: ring::Ring,
+    pub(crate) core: ring::Ring,
 }
 
 #[pymethods]
@@ -81,7 +72,7 @@ impl Ring {
         self.core.nothing_waits().map_err(|error| raise(py, error))
     }
 
-    #[pyo3(signature = (data, refs = Vec::new(), tag = 0, timeout = None))]
+    #[pyo3(signature = (data, refs = Vec::new(), tag = 0, timeout = None, kind = PICKLE))]
     fn put(
         &self,
         py: Python<'_>,
@@ -89,9 +80,13 @@ impl Ring {
         refs: Vec<u64>,
         tag: u64,
         timeout: Option<&Bound<'_, PyAny>>,
+        kind: u8,
     ) -> PyResult<bool> {
+        if kind > 127 {
+            return Err(PyValueError::new_err("kind must be from 0 to 127"));
+        }
         if let Ok(bytes) = data.cast_exact::<PyBytes>() {
-            return self.put_bytes(py, DATA, bytes.as_bytes(), &refs, tag, timeout);
+            return self.put_bytes(py, kind, bytes.as_bytes(), &refs, tag, timeout);
         }
         let buffer = PyUntypedBuffer::get(data)?;
         if !buffer.is_c_contiguous() {
@@ -106,7 +101,7 @@ impl Ring {
             // SAFETY: the buffer is contiguous and held until the end of this call.
             unsafe { std::slice::from_raw_parts(start, buffer.len_bytes()) }
         };
-        self.put_bytes(py, DATA, bytes, &refs, tag, timeout)
+        self.put_bytes(py, kind, bytes, &refs, tag, timeout)
     }
 
     #[pyo3(signature = (obj, timeout = None))]
@@ -182,26 +177,16 @@ impl Ring {
         let Some(got) = self.take(py, timeout, None)? else {
             return Ok(nothing.clone());
         };
-        let bytes = got.bytes();
-        let word = || {
-            let word = bytes.first_chunk::<8>().copied();
-            word.ok_or_else(|| PyRuntimeError::new_err("an item of the ring makes no sense"))
-        };
-        Ok(match got.kind {
-            INT => i64::from_ne_bytes(word()?).into_pyobject(py)?.into_any(),
-            FLOAT => PyFloat::new(py, f64::from_ne_bytes(word()?)).into_any(),
-            NONE => PyNone::get(py).to_owned().into_any(),
-            FALSE => PyBool::new(py, false).to_owned().into_any(),
-            TRUE => PyBool::new(py, true).to_owned().into_any(),
-            BYTES => new_bytes(py, bytes)?.into_any(),
-            STR => PyString::from_bytes(py, bytes)?.into_any(),
-            _ => match got.into_parcel() {
+        match got.kind {
+            BYTES => Ok(new_bytes(py, got.bytes())?.into_any()),
+            PICKLE => match got.into_parcel() {
                 // The message, and with it what it refers to, lives until the object
                 // that is made of it holds that itself.
-                Ok(parcel) => loads.call1((Bound::new(py, Message { parcel })?,))?,
-                Err(got) => loads.call1((PyBytes::new(py, got.bytes()),))?,
+                Ok(parcel) => loads.call1((Bound::new(py, Message { parcel })?,)),
+                Err(got) => loads.call1((PyBytes::new(py, got.bytes()),)),
             },
-        })
+            kind => value::decode(py, kind, got.bytes()),
+        }
     }
 
     fn unfinished(&self) -> u64 {
@@ -245,7 +230,7 @@ impl Ring {
         })
     }
 
-    fn put_bytes(
+    pub(crate) fn put_bytes(
         &self,
         py: Python<'_>,
         kind: u8,
@@ -280,8 +265,14 @@ impl Ring {
         waiting(py, |pulse| self.core.when_room(&deadline, pulse, attempt))
     }
 
+    /// Takes an item out if there is one at once.
     #[inline]
-    fn take(
+    pub(crate) fn take_now(&self, py: Python<'_>) -> PyResult<Option<Got>> {
+        self.core.try_get(None).map_err(|error| raise(py, error))
+    }
+
+    #[inline]
+    pub(crate) fn take(
         &self,
         py: Python<'_>,
         timeout: Option<&Bound<'_, PyAny>>,
@@ -320,6 +311,12 @@ fn new_bytes<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyBytes>
 #[pyclass(frozen, weakref, module = "allcores._core")]
 pub struct Message {
     parcel: Parcel,
+}
+
+impl Message {
+    pub(crate) fn new(parcel: Parcel) -> Message {
+        Message { parcel }
+    }
 }
 
 #[pymethods]

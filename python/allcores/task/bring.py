@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from allcores import pickling
+from allcores import _core, pickling
 from allcores.errors import NotPicklable
 from allcores.task.function import Function
 from allcores.task.line import TERMINATE, Line
-from allcores.task.records import CALL, Ticket
+from allcores.task.records import CALL, ONE, STAR_ONE, kind
 
 # Errors that mean "can't be pickled". Any other one is the object's own, raised by its
 # __reduce__ or __getstate__, and means what it says.
@@ -36,43 +36,133 @@ def function(line: Line, job: Any, func: Callable[..., Any], often: bool) -> Fun
         raise _own(error)  # noqa: B904  # it has its cause
 
 
-def bring(line: Line, function: Function, ticket: Ticket) -> None:
-    """Put one task on the ring; one whose arguments can't travel fails at once.
+def call(line: Line, function: Function, job: Any, args: tuple[Any, ...], kwargs: Any) -> None:
+    """Put one call on the ring; one whose arguments can't travel fails at once.
 
     Args:
         line: the pool's rings.
         function: what to call.
-        ticket: the task.
+        job: takes the result, as its part 0.
+        args: positional arguments.
+        kwargs: keyword arguments.
     """
+    tag = job._job << 32
     try:
-        data, refs = _pack(function.name, ticket)
-        line.post(ticket, function, data, refs)
+        plain = not kwargs and not function.refs
+        if plain and _core.post(line.tasks, tag, function.head, CALL, args):
+            return
+        _post(line, function, tag, CALL, (args, kwargs), 0)
     except Exception as error:
-        if line.state == TERMINATE:
-            ticket.job._abort(line.why_over())  # the ring was taken away under this thread
-        else:
-            ticket.job._set(ticket.part, (False, error))
+        _fail(line, job, 0, error)
 
 
-def _pack(name: str, ticket: Ticket) -> tuple[bytes, list[int]]:
+def each(
+    line: Line,
+    function: Function,
+    job: Any,
+    what: int,
+    items: Sequence[Any],
+    start: int,
+    stop: int,
+    shift: int = 0,
+) -> None:
+    """Put a task for each of some items on the ring; part `i + shift` of the job is item `i`.
+
+    Args:
+        line: the pool's rings.
+        function: what to call.
+        job: takes the results.
+        what: ONE or STAR_ONE.
+        items: what they are some of.
+        start: index of the first.
+        stop: index behind the last.
+        shift: part minus index.
+    """
+    first = job._job << 32
+    while start < stop:
+        part = start + shift
+        try:
+            if what == ONE and not function.refs:
+                start += _core.post_each(
+                    line.tasks, first + part, function.head, ONE, items, start, stop
+                )
+                if start == stop:
+                    return
+                part = start + shift
+            _post(line, function, first + part, what, items[start], part)
+        except Exception as error:
+            _fail(line, job, part, error)
+        start += 1
+
+
+def several(
+    line: Line,
+    function: Function,
+    job: Any,
+    part: int,
+    what: int,
+    items: Sequence[Any],
+    start: int,
+    stop: int,
+) -> None:
+    """Put one task with some items on the ring.
+
+    Args:
+        line: the pool's rings.
+        function: what to call.
+        job: takes the list of results, as `part`.
+        part: which part of the job it is.
+        what: MAP or STARMAP.
+        items: what they are some of; can be sliced.
+        start: index of the first.
+        stop: index behind the last.
+    """
+    tag = job._job << 32 | part
     try:
-        return pickling.pack(ticket.payload, f"the arguments of {name!r}")
+        if not function.refs and _core.post_items(
+            line.tasks, tag, function.head, what, items, start, stop
+        ):
+            return
+        _post(line, function, tag, what, items[start:stop], job._first(part))
+    except Exception as error:
+        _fail(line, job, part, error)
+
+
+def _fail(line: Line, job: Any, part: int, error: Exception) -> None:
+    if line.state == TERMINATE:
+        job._abort(line.why_over())  # the ring was taken away under this thread
+    else:
+        job._lost(part, error)
+
+
+def _post(line: Line, function: Function, tag: int, what: int, payload: Any, first: int) -> None:
+    data, refs = _pack(function.name, what, payload, first)
+    if function.refs:
+        refs = [*refs, *function.refs]
+    line.tasks.put(function.head + data, refs, tag, None, kind(what))
+
+
+def _pack(name: str, what: int, payload: Any, first: int) -> tuple[bytes, list[int]]:
+    try:
+        return pickling.pack(payload, f"the arguments of {name!r}")
     except NotPicklable as error:
-        for what, part in _parts(name, ticket):
+        for label, part in _parts(name, what, payload, first):
             try:
-                pickling.pack(part, what)
+                pickling.pack(part, label)
             except NotPicklable as exact:
                 raise _own(exact)  # noqa: B904
         raise _own(error)  # noqa: B904  # it has its cause
 
 
-def _parts(name: str, ticket: Ticket) -> list[tuple[str, Any]]:
-    if ticket.kind != CALL:
+def _parts(name: str, what: int, payload: Any, first: int) -> list[tuple[str, Any]]:
+    if what in (ONE, STAR_ONE):
+        return [(f"item {first} of the input of {name!r}", payload)]
+    if what != CALL:
         return [
-            (f"item {ticket.first + position} of the input of {name!r}", item)
-            for position, item in enumerate(ticket.payload)
+            (f"item {first + position} of the input of {name!r}", item)
+            for position, item in enumerate(payload)
         ]
-    args, kwargs = ticket.payload
+    args, kwargs = payload
     parts = [(f"argument {i + 1} of {name!r} (args[{i}])", arg) for i, arg in enumerate(args)]
     return parts + [(f"argument {key!r} of {name!r}", value) for key, value in kwargs.items()]
 

@@ -12,7 +12,8 @@ from typing import Any
 from allcores import _core
 from allcores.task import death, work
 from allcores.task.line import Line
-from allcores.task.records import READY, Link
+from allcores.task.records import READY, Link, current, end
+from allcores.task.spread import MapResult
 
 # So many workers in a row that end before they are ready, and the pool gives up.
 _FALSE_STARTS = 8
@@ -49,6 +50,7 @@ class Crew:
         self._leases: dict[int, death.Lease] = {}  # by id() of the process object
         self._false_starts = 0
         self._oom = death.OomCounter()
+        line.rebalance = self.rebalance
 
     def fill(self) -> None:
         """Start workers until there are enough."""
@@ -61,6 +63,7 @@ class Crew:
             self.line.tasks.handle(),
             self.line.results.handle(),
             lease.block.handle(),
+            self.line.cancelled.handle(),
             _core.owner(),
         )
         worker = self._make(target=work.main, args=(link, *self._start_args))
@@ -83,6 +86,11 @@ class Crew:
         if not dead:
             return False
         memory = {id(worker): death.reap(worker) for worker in dead}
+        with self.line.alone():
+            self._judge(dead, memory)
+        return True
+
+    def _judge(self, dead: list[Any], memory: dict[int, int | None]) -> None:
         # Results of the dead that did arrive come before verdicts.
         _core.recover()
         self.line.empty()
@@ -94,12 +102,30 @@ class Crew:
             lease = self._leases.pop(id(worker))
             util.debug(f"cleaning up worker {worker.pid}")
             self._judge_start(worker, lease.stage)
-            ticket = self.line.take_back(lease.tag) if lease.tag else None
-            if ticket is not None:
-                error = death.error_for(ticket, lease.item, worker, memory[id(worker)], oom)
-                ticket.job._set(ticket.part, (False, error))
-        self.line.poke()
-        return True
+            job = self.line.jobs.get(lease.tag >> 32)
+            if job is not None:
+                part, item = lease.tag & 0xFFFFFFFF, current(lease.place)
+                error = death.error_for(job, part, item, worker, memory[id(worker)], oom)
+                job._lost(part, error)
+
+    def rebalance(self) -> None:
+        """Give idle workers half of what the worker with the most left has not begun."""
+        if self.line.tasks.qsize():
+            return
+        idle = False
+        most = 0
+        for lease in list(self._leases.values()):
+            tag, place = lease.tag, lease.place
+            if tag == 0:
+                idle = idle or lease.stage == READY
+            elif place and lease.tag == tag and end(place) - current(place) > most:
+                most = end(place) - current(place)
+                longest = tag, lease, place
+        if idle and most > 1:
+            tag, lease, place = longest
+            job = self.line.jobs.get(tag >> 32)
+            if isinstance(job, MapResult):
+                job._share(tag & 0xFFFFFFFF, lease, place)
 
     def _judge_start(self, worker: Any, stage: int) -> None:
         if stage == READY:

@@ -9,16 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from allcores import _core
-from allcores.task.records import (
-    CALL,
-    ITEM,
-    LEASE_BYTES,
-    LEASE_WORDS,
-    MAP,
-    STAGE,
-    TAG,
-    Ticket,
-)
+from allcores.task.records import LEASE_BYTES, LEASE_WORDS, PLACE, STAGE, START, TAG
 
 
 class Lease:
@@ -40,9 +31,14 @@ class Lease:
         return int(self._words[STAGE])
 
     @property
-    def item(self) -> int:
-        """Which item of the task it works on."""
-        return int(self._words[ITEM])
+    def place(self) -> int:
+        """Where in a task of several items it is; 0 in any other."""
+        return int(self._words[PLACE])
+
+    @property
+    def start(self) -> int:
+        """When it began its task, in nanoseconds of `time.monotonic_ns`."""
+        return int(self._words[START])
 
 
 def reap(process: Any) -> int | None:
@@ -125,34 +121,32 @@ def shorten(obj: object) -> str:
         return f"<{type(obj).__name__}, whose repr() raises {type(error).__name__}>"
 
 
-def describe(ticket: Ticket, item: int) -> tuple[int, str]:
+def describe(job: Any, part: int, item: int) -> tuple[int, str]:
     """Return the index, in its call's input, of what was being worked on, and its arguments.
 
     Args:
-        ticket: the task.
+        job: the result object.
+        part: the task.
         item: position within it.
     """
-    if ticket.kind == CALL:
-        args, kwargs = ticket.payload
-        shown = [shorten(arg) for arg in args]
-        shown += [f"{name}={shorten(arg)}" for name, arg in kwargs.items()]
-        return ticket.first, f"({', '.join(shown)})"
+    index = job._first(part) + item
     try:
-        value = ticket.payload[item]
-    except (IndexError, KeyError):
-        return ticket.first, shorten(ticket.payload)
-    if ticket.kind == MAP:
-        return ticket.first + item, f"({shorten(value)})"
-    return ticket.first + item, shorten(tuple(value))
+        args, kwargs = job._arguments(part, item)
+    except Exception:
+        return index, "(unknown arguments)"  # the input was changed meanwhile, or can't be read
+    shown = [shorten(arg) for arg in args]
+    shown += [f"{name}={shorten(arg)}" for name, arg in kwargs.items()]
+    return index, f"({', '.join(shown)})"
 
 
 def error_for(
-    ticket: Ticket, item: int, process: Any, memory: int | None, oom: bool | None
+    job: Any, part: int, item: int, process: Any, memory: int | None, oom: bool | None
 ) -> Exception:
     """Return the error for a task whose worker died.
 
     Args:
-        ticket: the task.
+        job: the result object.
+        part: the task.
         item: position within it that was being worked on.
         process: the dead worker.
         memory: its largest resident memory in bytes, if known.
@@ -160,7 +154,7 @@ def error_for(
     """
     from allcores.errors import WorkerDied
 
-    index, args_repr = describe(ticket, item)
+    index, args_repr = describe(job, part, item)
     code = process.exitcode
     name = None
     if code is not None and code < 0:

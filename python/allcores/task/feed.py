@@ -9,17 +9,22 @@ from __future__ import annotations
 import itertools
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
+from allcores.task import bring
+from allcores.task.function import Function
 from allcores.task.line import TERMINATE
+from allcores.task.records import MAP, ONE
 
 # Tasks that a call keeps under way or waiting to be taken: enough that workers don't starve
 # between two looks of a consumer (a guess), and few enough to be called a bounded distance.
 _AHEAD = 128
 _AHEAD_PER_WORKER = 4
+# Tasks made before anybody looks again whether they are wanted.
+_AT_ONCE = 64
 
-_NEVER_BLOCK = (
+NEVER_BLOCK = (
     list,
     tuple,
     range,
@@ -45,42 +50,36 @@ class Feed:
 
     Args:
         job: the IMapIterator.
-        iterable: the input, as the user gave it.
-        pieces: the input in tasks.
-        post: makes a task: called with its index and its piece.
+        function: what to call.
+        items: the input.
         limit: tasks that may be ahead of the consumer.
     """
 
-    def __init__(
-        self,
-        job: Any,
-        iterable: Iterable[Any],
-        pieces: Iterator[Any],
-        post: Callable[[int, Any], None],
-        limit: int,
-    ) -> None:
+    def __init__(self, job: Any, function: Function, items: Iterator[Any], limit: int) -> None:
         self._job = job
-        self._pieces: Iterator[Any] | None = pieces
-        self._post = post
+        self._function = function
+        self._size: int = job._chunksize
+        self._items: Iterator[Any] | None = items
         self._limit: float = limit
         self._posted = 0
         self._feeding = threading.Lock()
         self._room: threading.Condition | None = None
-        if type(iterable) not in _NEVER_BLOCK:
-            self._room = threading.Condition()
-            thread = threading.Thread(target=self._serve, name="allcores-imap", daemon=True)
-            thread.start()
+
+    def in_thread(self) -> None:
+        """Read the input in a thread of its own: it may block."""
+        self._room = threading.Condition()
+        threading.Thread(target=self._serve, name="allcores-imap", daemon=True).start()
 
     def __call__(self) -> None:
         """Make as many tasks as there is room for; called whenever there may be."""
-        if self._pieces is None:
+        if self._items is None:
             return
         if self._room is not None:
             with self._room:
                 self._room.notify()
         elif self._feeding.acquire(False):
             try:
-                while self._has_room() and self._step():
+                while (room := self._has_room()) and self._step(room):
                     pass
             finally:
                 self._feeding.release()
@@ -96,40 +95,66 @@ class Feed:
             with self._room:
                 while not self._has_room():
                     if self._is_over():
-                        self._pieces = None
+                        self._items = None
                         return
                     self._room.wait()
-            if not self._step():
+            if not self._step(1):
                 return
 
     def _is_over(self) -> bool:
         return bool(self._job._is_over()) or self._job._line.state == TERMINATE
 
-    def _has_room(self) -> bool:
-        return not self._is_over() and bool(self._job._ahead(self._posted) < self._limit)
+    def _has_room(self) -> int:
+        """Return how many tasks may be made now."""
+        if self._is_over():
+            return 0
+        job = self._job
+        taken = job._taken // self._size
+        room = min(self._limit - (self._posted - taken), _AT_ONCE)
+        if room <= 0:
+            # Not again before half of them have been taken: several at once cost less.
+            job._feed_at = (taken + max(1, int(self._limit) // 2)) * self._size
+        return max(0, int(room))
 
-    def _step(self) -> bool:
-        pieces = self._pieces
-        if pieces is None:
+    def _step(self, room: int) -> bool:
+        """Make up to `room` tasks; False when the input is at its end."""
+        items = self._items
+        if items is None:
             return False
-        index = self._posted
+        wanted = room * self._size
+        batch: list[Any] = []
+        failed: BaseException | None = None
         try:
-            piece = next(pieces)
-        except StopIteration:
-            self._end(index)
-            return False
+            batch.extend(itertools.islice(items, wanted))
         except BaseException as error:
-            # The user's iterator failed: its error comes where the next result would have.
-            self._posted += 1
-            self._end(index + 1)
-            self._job._set(index, (False, error))
-            if not isinstance(error, Exception):
-                raise
+            failed = error
+        self._make(batch)
+        if failed is None and len(batch) == wanted:
+            return True
+        self._items = None
+        if failed is None:
+            self._job._set_length(self._posted)
             return False
+        # The user's iterator failed: its error comes where the next result would have.
+        part = self._posted
         self._posted += 1
-        self._post(index, piece)
-        return True
+        self._job._sent[part] = None
+        self._job._set_length(part + 1)
+        self._job._lost(part, failed)
+        if not isinstance(failed, Exception):
+            raise failed
+        return False
 
-    def _end(self, length: int) -> None:
-        self._pieces = None
-        self._job._set_length(length)
+    def _make(self, batch: list[Any]) -> None:
+        job, line, first = self._job, self._job._line, self._posted
+        if self._size == 1:
+            self._posted = first + len(batch)
+            job._sent.update(zip(range(first, self._posted), batch, strict=True))
+            bring.each(line, self._function, job, ONE, batch, 0, len(batch), first)
+            return
+        for start in range(0, len(batch), self._size):
+            piece = batch[start : start + self._size]
+            part = self._posted
+            self._posted += 1
+            job._sent[part] = piece
+            bring.several(line, self._function, job, part, MAP, piece, 0, len(piece))

@@ -1,24 +1,24 @@
 """The function of a call: packed once, unpacked once by each worker.
 
-A small one travels inside each task. A large one, by value with what it refers to, is stored in
-the arena, and its tasks carry a reference.
+One that many tasks carry, by value with what it refers to, is stored in the arena, and the tasks
+carry a reference, so that they stay small. One for a single call travels inside that task.
 """
 
 from __future__ import annotations
 
+import sys
 import types
-from collections import OrderedDict
 from collections.abc import Callable
 from itertools import count
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from allcores import _core, pickling
+from allcores.task.records import HEAD
 
-# Up to here copying it into each task costs less than a block of its own (a guess).
-_INLINE_BYTES = 512
-# How many functions a worker remembers; each may hold large data.
-_REMEMBERED = 8
+# Up to here a task with a number for its argument still fits into a cell of the ring, with it
+# inside.
+_INLINE_BYTES = 40
 
 _numbers = count(1)
 
@@ -34,23 +34,22 @@ class Function:
         NotPicklable: it can't travel.
     """
 
-    __slots__ = ("generation", "inline", "kept", "name", "nbytes", "number", "offset", "refs")
+    __slots__ = ("head", "kept", "name", "refs")
 
     def __init__(self, func: Callable[..., Any], often: bool) -> None:
         self.name: str = getattr(func, "__qualname__", None) or repr(func)
         data, self.refs = pickling.pack(func, f"the function {self.name!r}")
-        self.number = next(_numbers) if often else 0
-        self.nbytes = len(data)
-        self.offset = self.generation = 0
-        self.inline = data
         # What it refers to has to live until the last task has been done.
         self.kept: Any = (func, None)
+        number = next(_numbers) if often else 0
         if often and len(data) > _INLINE_BYTES:
             block = _core.Block(len(data))
             memoryview(block)[:] = data
-            _, self.offset, self.generation = block.handle()
-            self.inline = b""
+            _, offset, generation = block.handle()
+            self.head = HEAD.pack(number, offset, generation, len(data), 0)
             self.kept = (func, block)
+        else:
+            self.head = HEAD.pack(number, 0, 0, len(data), 0) + data
 
 
 class Packed:
@@ -69,15 +68,33 @@ class Packed:
         Raises:
             NotPicklable: it can't travel.
         """
-        if type(func) is not types.FunctionType or not _is_constant(func):
+        kind = type(func)
+        if kind is types.FunctionType:
+            mark: object = func.__code__
+            if not (_is_importable(func) or _is_constant(func)):  # type: ignore[arg-type]
+                return Function(func, often)
+        elif kind is types.BuiltinFunctionType and _is_importable(func):
+            mark = None
+        else:
             return Function(func, often)
         code, packed = self._known.get(func, (None, None))
-        if packed is None or code is not func.__code__:
+        if packed is None or code is not mark:
             packed = Function(func, True)
             # It refers to nothing, so nothing has to be kept; and it must not keep its own key.
             packed.kept = packed.kept[1]
-            self._known[func] = func.__code__, packed
+            self._known[func] = mark, packed
         return packed
+
+
+def _is_importable(func: Any) -> bool:
+    """Tell whether workers find a function by its name, whatever has happened to it here."""
+    module = sys.modules.get(func.__module__)
+    return (
+        module is not None
+        and func.__module__ != "__main__"
+        and getattr(module, func.__qualname__, None) is func
+        and getattr(module, "__spec__", None) is not None
+    )
 
 
 def _is_constant(func: types.FunctionType) -> bool:
@@ -92,37 +109,3 @@ def _names_nothing(code: types.CodeType, names: dict[str, Any]) -> bool:
         return False
     inner = (const for const in code.co_consts if isinstance(const, types.CodeType))
     return all(_names_nothing(const, names) for const in inner)
-
-
-class Functions:
-    """The functions that a worker has unpacked."""
-
-    def __init__(self) -> None:
-        self._known: OrderedDict[int, Callable[..., Any]] = OrderedDict()
-        self._session = _core.session()
-
-    def get(
-        self, number: int, offset: int, generation: int, nbytes: int, inline: memoryview
-    ) -> Callable[..., Any]:
-        """Return the function of a task.
-
-        Args:
-            number: names it among all functions of the pool's process; 0: don't remember it.
-            offset: where it is stored; 0 when it is in `inline`.
-            generation: of that place.
-            nbytes: its size.
-            inline: its bytes.
-        """
-        func = self._known.get(number)
-        if func is not None:
-            return func
-        if offset:
-            block = _core.Block.from_handle(self._session, offset, generation, nbytes)
-            func = pickling.loads(memoryview(block))
-        else:
-            func = pickling.loads(inline)
-        if number:
-            self._known[number] = func
-            if len(self._known) > _REMEMBERED:
-                self._known.popitem(last=False)
-        return func  # type: ignore[no-any-return]

@@ -92,8 +92,8 @@ def _work_or_wait(line: Line, crew: Crew, patience: int) -> int:
             return _PATIENCE
         if line.draining.acquire(False):
             try:
-                if line.collect(SLICE_S):
-                    while not line.waiting and line.collect(0):
+                if line.drain(line.slice()):
+                    while not line.waiting and line.drain(0):
                         pass
             finally:
                 line.draining.release()

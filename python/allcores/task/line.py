@@ -7,34 +7,30 @@ waits does the keeper's thread do it. One thread at a time drains; it passes the
 
 from __future__ import annotations
 
+import struct
 import threading
 import time
-from collections.abc import Callable
-from itertools import count
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from allcores import _core, pickling
+from allcores import _core
 from allcores.errors import TaskCancelled
 from allcores.task import failure
 from allcores.task.bell import Bell
-from allcores.task.function import Function, Packed
-from allcores.task.records import (
-    FAILURE,
-    LEASE_BYTES,
-    NO_START,
-    RESULT,
-    STOP,
-    TASK,
-    VALUE,
-    Ticket,
-)
+from allcores.task.function import Packed
+from allcores.task.records import CANCELLED_WORDS, POKE, STOP, kind
 
 # Cells of each ring; what doesn't fit spills into the arena.
 _CELLS = 1024
 # A drainer looks up at least this often: the keeper must hear of deaths.
 SLICE_S = 0.05
-# Results that a caller delivers after its own.
-_BURST = 64
+# And this often while idle workers may take over what is left of others' tasks (a guess).
+TAIL_S = 0.002
+# Results that are delivered before the drainer looks whether its own has come.
+_BURST = 256
+# Job numbers are 32 bits.
+_LAST_JOB = (1 << 32) - 1
 
 RUN, CLOSE, TERMINATE = "RUN", "CLOSE", "TERMINATE"
 
@@ -42,17 +38,28 @@ RUN, CLOSE, TERMINATE = "RUN", "CLOSE", "TERMINATE"
 class Line:
     """The rings of a pool, and what is under way on them.
 
+    A job is a result object. Its methods that take news, all with the part's number first:
+    ``_got(part, value)``, ``_got_many(parts, values)``, ``_got_list(part, values, nanoseconds)``,
+    ``_lost(part, error)``; and ``_abort(error)`` for the whole of it. News of a part that is
+    settled already is dropped there.
+
     Attributes:
         state: RUN, CLOSE or TERMINATE.
         jobs: results that somebody may still wait for, by job number.
+        tails: numbers of the jobs of which all tasks are out, and some have several items.
+        rebalance: called now and then while there are tails.
         broken: makes the error of every call, once the pool can't go on.
     """
 
     def __init__(self) -> None:
         self.tasks: Any = _core.Ring(_CELLS, True)
         self.results: Any = _core.Ring(_CELLS, True)
+        self.cancelled = _core.Block(8 * CANCELLED_WORDS)
+        self._cancelled = memoryview(self.cancelled).cast("B").cast("Q")
         self.state = RUN
         self.jobs: dict[int, Any] = {}
+        self.tails: set[int] = set()
+        self.rebalance: Callable[[], None] = lambda: None
         self.broken: Callable[[], BaseException] | None = None
         self.bell = Bell()
         self.parked = False
@@ -60,41 +67,27 @@ class Line:
         self.waiting: list[Any] = []
         self.left_at = 0.0  # when a caller last stopped draining, by time.monotonic()
         self.functions = Packed()
-        self._tags = count(1)
-        self._tickets: dict[int, Ticket] = {}
-        # The drainer's own lease: which result is off the ring and not yet delivered.
-        self._lease = _core.Block(LEASE_BYTES)
-        self._words = memoryview(self._lease).cast("B").cast("Q")
-        self._current: Ticket | None = None
+        self._numbering = threading.Lock()
+        self._last_job = 0
+        self._keeper_wants = False
 
-    # Out.
-
-    def post(self, ticket: Ticket, function: Function, data: bytes, refs: list[int]) -> None:
-        """Put a task on the ring.
+    def add(self, job: Any) -> int:
+        """Return the number of a new job.
 
         Args:
-            ticket: where its result goes.
-            function: what to call.
-            data: the arguments, packed.
-            refs: offsets of the handles in them.
+            job: takes its results.
         """
-        tag = next(self._tags)
-        self._tickets[tag] = ticket
-        head = TASK.pack(
-            tag,
-            function.number,
-            function.offset,
-            function.generation,
-            function.nbytes,
-            ticket.kind,
-        )
-        if function.refs:
-            refs = [*refs, *function.refs]
-        self.tasks.put(head + function.inline + data, refs, tag)
+        with self._numbering:
+            number = self._last_job % _LAST_JOB + 1
+            while number in self.jobs:
+                number = number % _LAST_JOB + 1
+            self._last_job = number
+            self.jobs[number] = job
+        return number
 
     def post_stop(self) -> None:
         """Ask one worker, whichever takes it, to leave."""
-        self.tasks.put(TASK.pack(0, 0, 0, 0, 0, STOP))
+        self.tasks.put(b"", (), 0, None, kind(STOP))
 
     def ring_bell(self) -> None:
         """Wake the keeper if it sleeps."""
@@ -115,69 +108,58 @@ class Line:
     def poke(self) -> None:
         """End the wait of the thread that drains, whose job may be complete by other means."""
         if self.results is not None and self.draining.locked():
-            self.results.put(RESULT.pack(0, 0, VALUE))
+            self.results.put(b"", (), 0, None, kind(POKE))
 
     # In.
 
-    def collect(self, timeout: float) -> bool:
-        """Take one result off the ring and deliver it; the caller holds `draining`.
+    def collect(self, timeout: float) -> int:
+        """Take results off the ring and deliver them; the caller holds `draining`.
 
         Args:
-            timeout: seconds to wait for one.
+            timeout: seconds to wait for the first.
+
+        Returns:
+            How many there were.
         """
-        try:
-            data = self.results.get(timeout, self._lease)
-            if data is None:
-                return False
-            self.deliver(data)
-            self._words[0] = 0
-            return True
-        except BaseException:
-            # A signal handler raised between the ring and the job. The result may be lost:
-            # its job must not wait for it.
-            tag = self._words[0]
-            self._words[0] = 0
-            ticket = self._current or self._tickets.pop(tag, None)
-            self._current = None
-            if ticket is not None:
-                ticket.job._abort(
-                    TaskCancelled(
-                        "the program was interrupted just as this result arrived, and the "
-                        "result was lost; run the call again"
-                    )
-                )
-            raise
+        count: int = _core.collect(self.results, self.jobs, self, timeout, _BURST)
+        return count
 
-    def deliver(self, data: Any) -> None:
-        """Give a result to its job."""
+    def slice(self) -> float:
+        """Return the seconds for which a drainer may sleep."""
+        return TAIL_S if self.tails else SLICE_S
+
+    def _failure(self, job: int, part: int, data: Any) -> BaseException:
+        """Return what a task raised; from `collect`, like what follows."""
         view = memoryview(data)
-        tag, pid, status = RESULT.unpack_from(view)
-        ticket = self._tickets.pop(tag, None)
-        if ticket is None:
-            if status == NO_START:
-                self._no_start(view[RESULT.size :])
-            return  # or: it was given up
-        self._current = ticket
-        success = status == VALUE
-        value: Any
-        if success:
-            try:
-                value = pickling.loads(view[RESULT.size :])
-            except Exception as error:
-                success = False
-                value = failure.TaskFailed(
-                    type(error).__name__, str(error), "the result can't be unpickled here"
-                )
-                value.__cause__ = error
-        elif status == FAILURE:
-            where = f"task {ticket.first} (in process {pid})"
-            value = failure.unpack(view[RESULT.size :], where)
-        else:
-            value = failure.unsendable(view[RESULT.size :])
-        ticket.job._set(ticket.part, (success, value))
-        self._current = None
+        (pid,) = struct.unpack_from("=I", view)
+        found = self.jobs.get(job)
+        where = "a task" if found is None else f"task {found._first(part)}"
+        return failure.unpack(view[4:], f"{where} (in process {pid})")
 
-    def _no_start(self, data: memoryview) -> None:
+    def _unsendable(self, job: int, part: int, data: Any) -> BaseException:
+        error: BaseException = failure.unsendable(data)
+        return error
+
+    def _unreadable(self, error: Exception) -> BaseException:
+        lost = failure.TaskFailed(
+            type(error).__name__, str(error), "the result can't be unpickled here"
+        )
+        lost.__cause__ = error
+        return lost
+
+    def _interrupted(self, job: int) -> None:
+        """Fail a job of which a result was lost: a signal handler raised as it arrived."""
+        found = self.jobs.get(job)
+        if found is not None:
+            found._abort(
+                TaskCancelled(
+                    "the program was interrupted just as a result of this call arrived, and the "
+                    "result was lost; run the call again"
+                )
+            )
+
+    def _stray(self, job: int, part: int, data: Any) -> BaseException:
+        """Give up: the initializer failed."""
         from allcores.errors import InitializerFailed
 
         packed = bytes(data)
@@ -193,34 +175,32 @@ class Line:
             return error
 
         self.give_up(make)
+        return self.why_over()
 
-    def take_back(self, tag: int) -> Ticket | None:
-        """Return the ticket of a task that won't come back, None when its result is here.
-
-        Args:
-            tag: the task.
-        """
-        while self._words[0] == tag and self.draining.locked():
-            time.sleep(0.001)  # its result is off the ring and being delivered
-        return self._tickets.pop(tag, None)
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Drain, for the keeper, with no other thread in the middle of delivering anything."""
+        self._keeper_wants = True
+        try:
+            while not self.draining.acquire(timeout=TAIL_S):
+                self.poke()
+        finally:
+            self._keeper_wants = False
+        try:
+            yield
+        finally:
+            self.draining.release()
+            self.pass_on()
 
     def empty(self) -> None:
-        """Deliver all results that are on the ring now."""
+        """Deliver all results that are on the ring now; the caller holds `draining`."""
         tries = 0
         while True:
-            data = self.results.get(0)
-            if data is not None:
-                self.deliver_apart(data)
-            elif self.results.qsize() == 0 or (tries := tries + 1) > 50:
+            if self.collect(0):
+                continue
+            if self.results.qsize() == 0 or (tries := tries + 1) > 50:
                 return
-            else:
-                time.sleep(0.001)  # a worker is in the middle of putting the first one
-
-    def deliver_apart(self, data: Any) -> None:
-        """Deliver, beside the thread that drains."""
-        with_current = self._current
-        self.deliver(data)
-        self._current = with_current
+            time.sleep(0.001)  # a worker is in the middle of putting the first one
 
     def give_up(self, make: Callable[[], BaseException]) -> None:
         """Fail everything under way and everything to come.
@@ -242,7 +222,6 @@ class Line:
 
     def cancel(self) -> None:
         """Fail everything under way."""
-        self._tickets.clear()
         for job in list(self.jobs.values()):
             job._abort(self.why_over())
         self.poke()
@@ -263,7 +242,7 @@ class Line:
         baton = threading.Lock()
         baton.acquire()
         self.waiting.append(baton)
-        job._waiters.append(baton)
+        job._waiters = [*job._waiters, baton]
         try:
             while not done():
                 if self.state == TERMINATE or self.broken is not None:
@@ -273,24 +252,33 @@ class Line:
                 left = 1.0 if end is None else min(1.0, end - time.monotonic())
                 if left <= 0:
                     return False
-                if self.state != TERMINATE and self.draining.acquire(False):
+                if self._keeper_wants:
+                    baton.acquire(timeout=min(left, TAIL_S))
+                elif self.state != TERMINATE and self.draining.acquire(False):
                     try:
                         if not done() and self.state != TERMINATE:
-                            self.collect(min(left, SLICE_S))
-                        # What is there already goes along, so that it needs no wait of its own.
-                        for _ in range(_BURST):
-                            if self.state == TERMINATE or not self.collect(0):
-                                break
+                            self.drain(min(left, self.slice()))
                     finally:
                         self.draining.release()
                 else:
                     baton.acquire(timeout=left)
             return True
         finally:
-            job._waiters.remove(baton)
+            job._waiters = [other for other in job._waiters if other is not baton]
             self.waiting.remove(baton)
             self.left_at = time.monotonic()
             self.pass_on()
+
+    def drain(self, timeout: float) -> int:
+        """As `collect`; what is left of others' tasks goes to idle workers meanwhile.
+
+        Args:
+            timeout: seconds to wait for the first.
+        """
+        count = self.collect(timeout)
+        if self.tails and count < _BURST:
+            self.rebalance()
+        return count
 
     def pass_on(self) -> None:
         """Let another thread drain: one that waits, or the keeper."""
@@ -302,13 +290,17 @@ class Line:
             return
         wake(baton)
 
-    def finish(self, number: int) -> None:
+    def finish(self, number: int, early: bool = False) -> None:
         """Forget a job that is complete.
 
         Args:
             number: the job.
+            early: its tasks that have not begun are not to begin.
         """
+        if early:
+            self._cancelled[number % CANCELLED_WORDS] = number
         self.jobs.pop(number, None)
+        self.tails.discard(number)
         if not self.jobs and self.state != RUN:
             self.ring_bell()
 
@@ -318,8 +310,9 @@ class Line:
         # came here, from a signal handler: don't wait for ever.)
         locked = self.draining.acquire(timeout=10 * SLICE_S)
         self.tasks = self.results = None
-        self._words = memoryview(bytearray(LEASE_BYTES)).cast("Q")
-        self._lease = None  # type: ignore[assignment]
+        self._cancelled = memoryview(bytearray(8 * CANCELLED_WORDS)).cast("Q")
+        self.cancelled = None  # type: ignore[assignment]
+        self.rebalance = lambda: None
         self.bell.close()
         if locked:
             self.draining.release()

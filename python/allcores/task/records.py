@@ -1,44 +1,83 @@
 """What the steps of a task's way hand to each other: the records on the two rings.
 
-A step knows these records and no other step. Numbers are little endian, without gaps::
+A step knows these records and no other step. Numbers are in native order, without gaps::
 
-    task    tag 8 | function number 8 | function offset 8 | generation 4 | bytes 4 | kind 4
-            | the function, when its offset is 0 | the arguments
-    result  tag 8 | pid 4 | status 4 | the value, or the failure
+    task    kind 1 | tag 8 | head: function number 8, function offset 8, generation 4, bytes 4,
+            flags 4 | the function, when its offset is 0 | the payload
+    result  kind 1 | tag 8 | of a LIST: nanoseconds 8 | the value, or the failure
 
-A tag names a task for the life of its pool. The words of a lease, 8 bytes each, say what a
-worker is doing; they are in shared memory, so that they can be read when it is dead.
+The kind says in its upper bits what it is (below) and in its lower ones how the payload or the
+value is written: 0 is a pickle, the others are plain values that need none. The tag, the job's
+number and the part's, names a task for the life of its pool. The loops that read and write these
+records once for each task are the core's (crates/allcores-py/src/task).
+
+The words of a lease, 8 bytes each, say what a worker is doing; they are in shared memory, so that
+they can be read when it is dead.
 """
 
 from __future__ import annotations
 
 import struct
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-TASK = struct.Struct("<QQQIII")
-RESULT = struct.Struct("<QII")
+HEAD = struct.Struct("=QQIII")
 
-# Kinds of tasks: what the arguments are, and what is done with them.
+# Kinds of tasks: what the payload is, and what is done with it.
 CALL = 0  # (args, kwargs): one call
 MAP = 1  # items: one call with each
 STARMAP = 2  # tuples: one call with each, unpacked
-STOP = 3  # nothing: the worker that takes it leaves
+ONE = 3  # an item: one call
+STAR_ONE = 4  # a tuple: one call, unpacked
+STOP = 7  # nothing: the worker that takes it leaves
 
 # Statuses of results.
-VALUE = 0  # what the call returned; for MAP and STARMAP the list
-FAILURE = 1  # what it raised, packed by failure.py
-UNSENDABLE = 2  # it returned something that can't travel: (why, its repr)
-NO_START = 3  # the initializer failed; packed by failure.py
+VALUE = 0  # what the one call returned
+LIST = 1  # what the calls returned
+FAILURE = 2  # pid 4 | what a call raised, packed by failure.py
+UNSENDABLE = 3  # it returned something that can't travel: (why, its repr)
+NO_START = 4  # the initializer failed; packed by failure.py
+POKE = 5  # nothing: whoever waits looks again
 
 # Words of a lease.
 TAG = 0  # the task that the worker holds; set before the task leaves the ring
 STAGE = 1  # how far its start has come: 0, INITIALIZING, READY
-ITEM = 2  # position, within the task, of the item being worked on
-LEASE_WORDS = 3
+PLACE = 2  # in a task of several items: number of the task 16, end 24, current item 24
+START = 3  # when it began the task, in nanoseconds of time.monotonic_ns
+LEASE_WORDS = 4
 LEASE_BYTES = 8 * LEASE_WORDS
 
 INITIALIZING = 1
 READY = 2
+
+# Jobs that were given up: word `job % CANCELLED_WORDS` holds the number of one.
+CANCELLED_WORDS = 256
+
+
+def kind(what: int) -> int:
+    """Return the kind of a record whose payload is a pickle, or nothing.
+
+    Args:
+        what: a kind of task or a status of a result.
+    """
+    return what << 4
+
+
+def current(place: int) -> int:
+    """Return the item that a worker is at.
+
+    Args:
+        place: the word PLACE of its lease.
+    """
+    return place & 0xFFFFFF
+
+
+def end(place: int) -> int:
+    """Return the item before which a worker will stop.
+
+    Args:
+        place: the word PLACE of its lease.
+    """
+    return place >> 24 & 0xFFFFFF
 
 
 class Link(NamedTuple):
@@ -48,28 +87,12 @@ class Link(NamedTuple):
         tasks: handle of the task ring.
         results: handle of the result ring.
         lease: handle of the worker's lease.
+        cancelled: handle of the words that name the jobs given up.
         parent: the pool's process in the arena (``_core.owner()``).
     """
 
     tasks: tuple[int, int, int]
     results: tuple[int, int, int]
     lease: tuple[int, int, int]
+    cancelled: tuple[int, int, int]
     parent: int
-
-
-class Ticket(NamedTuple):
-    """What the pool remembers of a task under way.
-
-    Attributes:
-        job: the result object that waits for it.
-        part: which part of the job it is.
-        first: position, within the call's input, of its first item.
-        kind: CALL, MAP or STARMAP.
-        payload: its arguments, to be shown should it never come back.
-    """
-
-    job: Any
-    part: int
-    first: int
-    kind: int
-    payload: Any

@@ -196,6 +196,17 @@ pub fn thread_id() -> u64 {
     (unsafe { libc::pthread_self() }) as u64
 }
 
+/// Nanoseconds of a clock that only goes forward, the same in every process.
+pub fn monotonic() -> u64 {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: a writable timespec.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
 /// 64 random bits from the kernel.
 pub fn random() -> Result<u64> {
     let mut value = 0u64;

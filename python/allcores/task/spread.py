@@ -1,0 +1,248 @@
+"""Spreading the items of a map over the workers, and putting their results in order.
+
+Tasks are made as results come in: enough to keep the workers busy, no more. Unless told how many
+items a task gets, the map measures how long an item takes and makes tasks of a few milliseconds.
+When all are out and workers are idle, they get half of what a busy one has not begun.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+from allcores import _core
+from allcores.task import bring
+from allcores.task.death import Lease
+from allcores.task.function import Function
+from allcores.task.line import TERMINATE
+from allcores.task.records import MAP, ONE, STAR_ONE, STARMAP, current, end
+from allcores.task.result import ApplyResult, Callback, ErrorCallback
+
+from multiprocessing import pool as _std  # isort: skip
+
+# Tasks of one item under way: what fits into the ring.
+_ONES = 768
+# New ones are made when so many are left: several at once cost less.
+_REFILL = 512
+# Tasks of several items under way, for each worker: one that it does, the others that wait.
+_AHEAD = 3
+# How long a task should take, in nanoseconds: 100 times what it costs here.
+_TASK_NS = 2_000_000
+# Items in the first tasks, before anything is measured: at most.
+_FIRST = 16
+# What is left of a task goes to another worker when it would take longer, in nanoseconds.
+_WORTH_NS = 200_000
+
+
+class MapResult(ApplyResult, _std.MapResult):  # type: ignore[type-arg]
+    """The results, to come, of a map: a list in the order of the input.
+
+    Args:
+        pool: kept alive until the results are there.
+        what: MAP or STARMAP.
+        items: the input; has a length and can be sliced.
+        chunksize: items a task; None measures.
+        callback: called with the list.
+        error_callback: called with the first exception instead.
+    """
+
+    def __init__(
+        self,
+        pool: Any,
+        what: int,
+        items: Any,
+        chunksize: int | None,
+        callback: Callback = None,
+        error_callback: ErrorCallback = None,
+    ) -> None:
+        super().__init__(pool, callback, error_callback)
+        self._what = what
+        self._items = items
+        self._length = length = len(items)
+        self._workers: int = pool._processes
+        self._chunksize = chunksize
+        self._value = [None] * length
+        self._function: Function | None = None
+        self._lock = threading.Lock()
+        self._feeding = threading.Lock()
+        self._next = 0  # the first item that is in no task yet
+        self._settled = 0  # items
+        # Tasks of one item: part is index, and this says which are open. Of several: where each
+        # part begins and how many items it has, 0 when it is settled.
+        self._open = bytearray(length) if chunksize == 1 else bytearray()
+        self._starts: list[int] = []
+        self._counts: list[int] = []
+        self._parts_out = 0
+        self._item_ns = 0.0  # how long an item takes; 0 is unknown
+        if length == 0:
+            self._success = True
+            self._complete()
+
+    def start(self, function: Function) -> None:
+        """Make the first tasks.
+
+        Args:
+            function: what to call.
+        """
+        self._function = function
+        self._more()
+
+    # Tasks go out.
+
+    def _more(self) -> None:
+        """Make tasks as long as there is room; called whenever there may be."""
+        while self._has_room():
+            # One thread at a time; the one that is at it looks again when it is through.
+            if not self._feeding.acquire(False):
+                return
+            try:
+                while self._has_room():
+                    self._step()
+            finally:
+                self._feeding.release()
+
+    def _has_room(self) -> bool:
+        if self._next >= self._length or self._ready or self._line.state == TERMINATE:
+            return False
+        if self._chunksize == 1:
+            return self._next - self._settled < _REFILL
+        return self._parts_out < _AHEAD * self._workers
+
+    def _step(self) -> None:
+        function = self._function
+        assert function is not None
+        start = self._next
+        if self._chunksize == 1:
+            stop = min(self._length, self._settled + _ONES)
+            self._open[start:stop] = b"\1" * (stop - start)
+            self._next = stop
+            what = ONE if self._what == MAP else STAR_ONE
+            bring.each(self._line, function, self, what, self._items, start, stop)
+            return
+        stop = self._next = start + self._size(self._length - start)
+        if stop == self._length:
+            self._line.tails.add(self._job)
+        self._post(start, stop)
+
+    def _size(self, left: int) -> int:
+        """Return how many items the next task gets."""
+        if self._chunksize is not None:
+            return min(self._chunksize, left)
+        if self._item_ns:
+            size = int(_TASK_NS / self._item_ns)
+        else:
+            size = min(_FIRST, self._length // (16 * self._workers))
+        # Smaller towards the end, so that all workers end at about the same time.
+        return max(1, min(size, left // (2 * self._workers)))
+
+    def _post(self, start: int, stop: int) -> None:
+        function = self._function
+        assert function is not None
+        with self._lock:
+            part = len(self._starts)
+            self._starts.append(start)
+            self._counts.append(stop - start)
+            self._parts_out += 1
+        bring.several(self._line, function, self, part, self._what, self._items, start, stop)
+
+    def _share(self, part: int, lease: Lease, place: int) -> None:
+        """Give half of the items that a worker has not begun to others.
+
+        Args:
+            part: the worker's task.
+            lease: its lease.
+            place: the word PLACE of that, read after the task.
+        """
+        at = current(place)
+        left = end(place) - at - 1
+        if left < 1 or self._ready:
+            return
+        spent = (time.monotonic_ns() - lease.start) / (at + 1)
+        if left * max(self._item_ns, spent) < _WORTH_NS:
+            return
+        keep = at + 1 + left // 2
+        with self._lock:
+            count = self._counts[part]
+            if count != end(place) or not _core.take_back(lease.block, place, keep):
+                return
+            self._counts[part] = keep
+        start = self._starts[part]
+        self._post(start + keep, start + count)
+
+    # Results come in.
+
+    def _got(self, part: int, value: Any) -> None:
+        self._got_many((part,), (value,))
+
+    def _got_many(self, parts: Any, values: Any) -> None:
+        is_open, results = self._open, self._value
+        with self._lock:
+            if self._ready:
+                return
+            settled = 0
+            for part, value in zip(parts, values, strict=True):
+                if is_open[part]:
+                    is_open[part] = 0
+                    results[part] = value
+                    settled += 1
+            self._settled += settled
+        self._look()
+
+    def _got_list(self, part: int, values: list[Any], took: int) -> None:
+        with self._lock:
+            count = self._counts[part]
+            if self._ready or count == 0:
+                return
+            if len(values) != count:
+                error = RuntimeError(f"{count} items made {len(values)} results; report it")
+                values = [None] * count
+                self._success, self._value, self._ready = False, error, True
+            else:
+                start = self._starts[part]
+                self._value[start : start + count] = values
+            self._counts[part] = 0
+            self._parts_out -= 1
+            self._settled += count
+            item_ns = max(took, 1) / count
+            self._item_ns = (self._item_ns + item_ns) / 2 if self._item_ns else item_ns
+        self._look()
+
+    def _look(self) -> None:
+        if self._ready:
+            self._complete()
+        elif self._settled < self._length:
+            self._more()
+        else:
+            self._success = True
+            self._complete()
+
+    def _lost(self, part: int, error: BaseException) -> None:
+        with self._lock:
+            if self._ready or self._is_settled(part):
+                return
+            self._next = self._length
+            self._success, self._value = False, error
+            self._ready = True  # what else comes in is dropped
+        self._complete()
+
+    def _is_settled(self, part: int) -> bool:
+        if self._chunksize == 1:
+            return not self._open[part]
+        return part < len(self._counts) and self._counts[part] == 0
+
+    def _fail(self, error: BaseException) -> None:
+        self._success, self._value = False, error
+        self._complete()
+
+    def _first(self, part: int) -> int:
+        return part if self._chunksize == 1 else self._starts[part]
+
+    def _arguments(self, part: int, item: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        value = self._items[self._first(part) + item]
+        return (tuple(value) if self._what == STARMAP else (value,)), {}
+
+    def _finish(self, early: bool = False) -> None:
+        super()._finish(early or not self._success)
+        self._items = ()
+        self._function = None

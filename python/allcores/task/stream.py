@@ -1,0 +1,188 @@
+"""Results of `imap`, handed out one by one."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from multiprocessing import TimeoutError
+from multiprocessing import pool as _std
+from typing import Any
+
+from allcores.task.feed import Feed
+from allcores.task.line import Line, wake
+from allcores.timeouts import seconds
+
+
+class _Raise:
+    """An item in the place of a result: what the call raised."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+class IMapIterator(_std.IMapIterator):  # type: ignore[type-arg]
+    """The results of `imap`, one by one, in the order of the input.
+
+    It reads its input only a bounded distance ahead of what has been taken from it.
+
+    Args:
+        pool: kept alive until all results are there.
+        chunksize: items a task.
+        ordered: False gives results as they come.
+    """
+
+    def __init__(self, pool: Any, chunksize: int, ordered: bool) -> None:
+        self._pool = pool
+        self._line: Line = pool._line
+        self._chunksize = chunksize
+        self._ordered = ordered
+        self._items: deque[Any] = deque()
+        self._sent: dict[int, Any] = {}  # what each task got, while it is under way
+        self._unsorted: dict[int, Any] = {}
+        self._index = 0  # of the next task to go into _items
+        self._taken = 0  # items
+        self._feed_at = 0  # items taken when the feed wants to be called again
+        self._length: int | None = None  # in tasks, once known
+        self._error: BaseException | None = None
+        self._waiters: Sequence[Any] = ()
+        self._kept: Any = None
+        self._lock = threading.RLock()
+        self._feed: Callable[[], None] = lambda: None
+        self._job = self._line.add(self)
+
+    def __iter__(self) -> IMapIterator:
+        return self
+
+    def next(self, timeout: float | None = None) -> Any:
+        """Return the next result, or raise what its call raised.
+
+        Args:
+            timeout: seconds to wait for it; None for as long as it takes.
+
+        Raises:
+            StopIteration: there are no more.
+            multiprocessing.TimeoutError: it took longer.
+        """
+        try:
+            item = self._items.popleft()
+        except IndexError:
+            item = self._wait(timeout)
+        self._taken += 1
+        if self._taken >= self._feed_at:
+            self._feed()
+        if type(item) is _Raise:
+            raise item.error
+        return item
+
+    __next__ = next
+
+    def _wait(self, timeout: float | None) -> Any:
+        limit = seconds(timeout)
+        while True:
+            try:
+                return self._items.popleft()
+            except IndexError:
+                pass
+            if self._is_over():
+                if self._items:
+                    continue  # the last came just now
+                if self._error is not None:
+                    error, self._error = self._error, None
+                    self._length = self._index
+                    raise error from error.__cause__
+                raise StopIteration
+            self._feed()
+            if not self._line.attend(self, self._has_news, limit):
+                raise TimeoutError(f"no result within {timeout} s; the task goes on")
+
+    def _has_news(self) -> bool:
+        return bool(self._items) or self._is_over()
+
+    def _is_over(self) -> bool:
+        return self._error is not None or self._index == self._length
+
+    def _got(self, part: int, value: Any) -> None:
+        self._got_many((part,), (value,))
+
+    def _got_many(self, parts: Any, values: Any) -> None:
+        sent = self._sent
+        with self._lock:
+            for part, value in zip(parts, values, strict=True):
+                if sent.pop(part, self) is self:
+                    continue
+                if not self._ordered:
+                    self._items.append(value)
+                    self._index += 1
+                elif part == self._index:
+                    self._items.append(value)
+                    self._index += 1
+                    if self._unsorted:
+                        self._sort()
+                else:
+                    self._unsorted[part] = (value,)
+            self._look()
+
+    def _got_list(self, part: int, values: Any, took: int) -> None:
+        with self._lock:
+            if self._sent.pop(part, self) is not self:
+                self._add(part, values)
+
+    def _lost(self, part: int, error: BaseException) -> None:
+        with self._lock:
+            if self._sent.pop(part, self) is not self:
+                self._add(part, (_Raise(error),))
+
+    def _add(self, part: int, values: Sequence[Any]) -> None:
+        if not self._ordered:
+            self._items.extend(values)
+            self._index += 1
+        else:
+            self._unsorted[part] = values
+            self._sort()
+        self._look()
+
+    def _sort(self) -> None:
+        unsorted = self._unsorted
+        while self._index in unsorted:
+            self._items.extend(unsorted.pop(self._index))
+            self._index += 1
+
+    def _first(self, part: int) -> int:
+        return part * self._chunksize
+
+    def _arguments(self, part: int, item: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        sent = self._sent[part]
+        return ((sent if self._chunksize == 1 else sent[item]),), {}
+
+    def _fail(self, error: BaseException) -> None:
+        with self._lock:
+            self._length = 1
+            self._sent[0] = None
+            self._lost(0, error)
+
+    def _rush(self) -> None:
+        if isinstance(self._feed, Feed):
+            self._feed.rush()
+
+    def _set_length(self, length: int) -> None:
+        with self._lock:
+            self._length = length
+            self._look()
+
+    def _abort(self, error: BaseException) -> None:
+        with self._lock:
+            if self._index != self._length:
+                self._error = error
+                self._line.finish(self._job, early=True)
+                self._look()
+
+    def _look(self) -> None:
+        if self._is_over():
+            self._line.finish(self._job)
+            self._pool = self._kept = None
+            self._feed()
+        for baton in self._waiters:
+            wake(baton)
