@@ -324,8 +324,17 @@ pub fn retire(offset: Offset) -> Result<bool> {
 /// # Errors
 /// When `offset` is no block.
 pub fn retire_for(offset: Offset, owner: Owner) -> Result<bool> {
+    let word = meta(offset)?.word.load(Acquire);
+    retire_seen(offset, owner, word)
+}
+
+/// Like [`retire_for`], if the block's word is still the one that was read, so that it is the
+/// same block: others may have given it back since, and its place may be another's by now.
+///
+/// # Errors
+/// When `offset` is no block.
+pub fn retire_seen(offset: Offset, owner: Owner, word: u64) -> Result<bool> {
     let meta = meta(offset)?;
-    let word = meta.word.load(Acquire);
     let retired =
         word & !3 & !((OWNER_MASK as u64) << OWNER_SHIFT) | (owner as u64) << OWNER_SHIFT | RETIRED;
     let begun = state(word) == LIVE

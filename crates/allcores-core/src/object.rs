@@ -12,7 +12,7 @@ use crate::alloc;
 use crate::arena::Offset;
 use crate::crash::crash_point;
 use crate::error::{Error, Result};
-use crate::slot::{Owner, Slot};
+use crate::slot::{self, Owner, Slot};
 use crate::{barrier, condition, dict, item, list, mutex, pieces, refs, ring, semaphore};
 
 /// What a block is. The numbers are part of the layout.
@@ -88,6 +88,17 @@ pub fn destroy(offset: Offset) -> Result<()> {
     Ok(())
 }
 
+/// Like [`destroy`], of a block in that use of its place in which `word` was read.
+///
+/// # Errors
+/// When shared memory makes no sense.
+pub fn destroy_seen(offset: Offset, word: u64) -> Result<()> {
+    if alloc::retire_seen(offset, slot::me()?, word)? {
+        finish(offset)?;
+    }
+    Ok(())
+}
+
 /// Takes apart a block that this process has reserved or retired, and gives it back.
 ///
 /// # Errors
@@ -158,6 +169,11 @@ fn inherit(kind: Kind, offset: Offset, seen: u64) -> Result<()> {
     Ok(())
 }
 
+/// Whether the block at `offset` is the one, in the state, that `word` was read of.
+fn is_still(offset: Offset, word: u64) -> bool {
+    alloc::meta(offset).is_ok_and(|meta| meta.word.load(Acquire) == word)
+}
+
 /// Gives back all that `dead` held. Each step can be repeated: whoever sweeps may die too.
 ///
 /// # Errors
@@ -170,7 +186,13 @@ pub fn sweep(dead: Owner, slot: &Slot) -> Result<()> {
     alloc::for_each(|offset, meta| {
         let word = meta.word.load(Acquire);
         match (alloc::kind(word), alloc::state(word)) {
-            (Some(kind), alloc::LIVE) => bereave(kind, offset, dead),
+            (Some(kind), alloc::LIVE) => match bereave(kind, offset, dead) {
+                // Its last holder let go of it under our eyes, and perhaps it is another by now.
+                Err(Error::Corrupt { .. } | Error::Stale { .. }) if !is_still(offset, word) => {
+                    Ok(())
+                }
+                other => other,
+            },
             (Some(Kind::List | Kind::Dict), alloc::RETIRED) if alloc::owner(word) == dead => {
                 wholes.push(offset);
                 Ok(())
@@ -200,10 +222,12 @@ pub fn sweep(dead: Owner, slot: &Slot) -> Result<()> {
             },
             alloc::RETIRED if alloc::owner(word) == dead => finish(offset),
             // Unlike those of the dead, this one may be going away under our eyes.
-            alloc::LIVE if kind.is_counted() && refs::count(meta) == 0 => match destroy(offset) {
-                Err(Error::Corrupt { .. }) => Ok(()),
-                other => other,
-            },
+            alloc::LIVE if kind.is_counted() && refs::count(meta) == 0 => {
+                match destroy_seen(offset, word) {
+                    Err(Error::Corrupt { .. }) => Ok(()),
+                    other => other,
+                }
+            }
             _ => Ok(()),
         }
     })

@@ -181,7 +181,8 @@ pub fn drop_entry(entry: Offset) -> Result<()> {
     }
     let offset = seen & OFFSET_MASK;
     let meta = alloc::meta(offset)?;
-    if alloc::state(meta.word.load(SeqCst)) != alloc::LIVE {
+    let live = meta.word.load(SeqCst);
+    if alloc::state(live) != alloc::LIVE {
         // Its maker died between the entry and the end of the making.
         word.store(0, SeqCst);
         crash_point!("refs.drop: entry of what was never made");
@@ -200,15 +201,16 @@ pub fn drop_entry(entry: Offset) -> Result<()> {
     slot.pending.store(0, SeqCst);
     crash_point!("refs.drop: nothing pending");
     if left == Some(0) {
-        QUEUE.with_borrow_mut(|queue| queue.push(offset));
+        QUEUE.with_borrow_mut(|queue| queue.push((offset, live)));
     }
     Ok(())
 }
 
 thread_local! {
     /// Blocks whose last entry this thread dropped and that it takes apart as soon as it
-    /// has let go of LOCK: taking one apart may drop further entries.
-    static QUEUE: std::cell::RefCell<Vec<Offset>> = const { std::cell::RefCell::new(Vec::new()) };
+    /// has let go of LOCK: taking one apart may drop further entries. With their words, as a
+    /// sweep may be faster, and the place somebody else's by then.
+    static QUEUE: std::cell::RefCell<Vec<(Offset, u64)>> = const { std::cell::RefCell::new(Vec::new()) };
     /// Whether this thread is at it.
     static BUSY: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
 }
@@ -224,8 +226,8 @@ pub fn destroy_queued() -> Result<()> {
         return Ok(());
     }
     let mut result = Ok(());
-    while let Some(offset) = QUEUE.with_borrow_mut(Vec::pop) {
-        result = result.and(object::destroy(offset));
+    while let Some((offset, live)) = QUEUE.with_borrow_mut(Vec::pop) {
+        result = result.and(object::destroy_seen(offset, live));
     }
     BUSY.set(false);
     result
