@@ -830,7 +830,18 @@ class Dict:
     def __setitem__(self, key: Any, value: Any, /) -> None: ...
     def __delitem__(self, key: Any, /) -> None: ...
     def __iter__(self) -> Iterator[Any]:
-        """Iterate over the keys that are there now, whatever happens to the dict meanwhile."""
+        """Iterate over the keys. `keys()` does so whatever happens to the dict meanwhile.
+
+        Raises:
+            RuntimeError: The number of keys has changed since the start.
+        """
+
+    def __reversed__(self) -> Iterator[Any]:
+        """Iterate over the keys, the one that was inserted last first.
+
+        Raises:
+            RuntimeError: The number of keys has changed since the start.
+        """
 
     def get(self, key: Any, default: Any = None, /) -> Any:
         """Return a key's value, or `default` when it is not there.

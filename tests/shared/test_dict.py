@@ -304,10 +304,27 @@ def test_views_are_live_and_do_for_lists():
     assert items & {("a", 1)} == {("a", 1)}
     assert keys.mapping is shared
     assert json.dumps(dict(shared)) == '{"a": 1, "b": 2, "c": 3}'
-    for key in shared:
+    for key in shared.keys():  # noqa: SIM118
         del shared[key]
         shared[key * 2] = 1
     assert list(shared) == ["aa", "bb", "cc"]
+
+
+def test_iterating_over_the_dict_itself_fails_as_a_dict_does():
+    for order in (iter, reversed):
+        for one in (Dict(a=1, b=2), {"a": 1, "b": 2}):
+            keys = order(one)
+            next(keys)
+            one["a"] = one["b"] = 3
+            next(keys)
+            assert list(keys) == []
+            one["c"] = 4
+            assert list(keys) == []
+            keys = order(one)
+            del one["b"]
+            for _ in range(2):
+                with pytest.raises(RuntimeError, match="changed size"):
+                    next(keys)
 
 
 def test_it_reads_like_a_dict():

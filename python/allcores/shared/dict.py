@@ -132,9 +132,6 @@ class Dict(_core.Dict):
         for key, value in items.items():
             self[key] = value
 
-    def __reversed__(self) -> Iterator[Any]:
-        return iter(self._keys()[::-1])
-
     def __or__(self, other: Any, /) -> dict[Any, Any]:
         if isinstance(other, (dict, _core.Dict)):
             return self.copy() | dict(_pairs(other))
