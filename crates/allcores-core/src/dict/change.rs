@@ -6,6 +6,7 @@ use super::probe::{self, Probe, Token};
 use super::table::{Entry, Table};
 use super::{Inside, Place, Seen};
 use crate::alloc;
+use crate::crash::crash_point;
 use crate::error::{Error, Result};
 use crate::item::{self, Found, Fresh, Word};
 
@@ -150,12 +151,15 @@ impl Inside<'_> {
         self.begin();
         if new != 0 {
             self.block.notes[0].store(new, Release);
+            crash_point!("dict.exchange: new one noted");
             alloc::publish(new, 0)?;
         }
         if old != 0 {
             self.block.notes[1].store(old, Release);
+            crash_point!("dict.exchange: old one noted");
         }
         entry.value.store(word, Release);
+        crash_point!("dict.exchange: set");
         if old != 0 {
             self.discard(old)?;
         }
@@ -182,8 +186,11 @@ impl Inside<'_> {
             let entry = table.entry(at)?;
             self.begin();
             entry.hash.store(probe.hash(), Release);
+            crash_point!("dict.insert: hash");
             entry.key.store(key, Release);
+            crash_point!("dict.insert: key");
             entry.value.store(value, Release);
+            crash_point!("dict.insert: value");
             publish(key)?;
             publish(value)?;
             table.set_span(at + 1, table.live() + 1);
@@ -303,8 +310,10 @@ impl Inside<'_> {
         self.begin();
         for (note, block) in self.block.notes.iter().zip(blocks) {
             note.store(block, Release);
+            crash_point!("dict.cut: noted");
         }
         entry.value.store(0, Release);
+        crash_point!("dict.cut: gone");
         table.unlink(slot)?;
         for block in blocks {
             if block != 0 {
@@ -312,6 +321,7 @@ impl Inside<'_> {
             }
         }
         entry.key.store(0, Release);
+        crash_point!("dict.cut: key forgotten");
         // So that the last key is found at once, however many were removed before it.
         let mut used = table.used();
         while used > 0 && table.entry(used - 1)?.value.load(Relaxed) == 0 {
@@ -334,7 +344,9 @@ impl Inside<'_> {
         let result = (|| {
             self.begin();
             self.block.notes[1].store(table.offset, Release);
+            crash_point!("dict.clear: noted");
             self.block.root.store(0, Release);
+            crash_point!("dict.clear: no root");
             for word in table.words() {
                 let block = item::block(word?.load(Acquire));
                 if block != 0 {
@@ -411,9 +423,12 @@ impl Inside<'_> {
         }
         self.begin();
         self.block.notes[1].store(old, Release);
+        crash_point!("dict.rewrite: old table noted");
         self.block.notes[0].store(offset, Release);
+        crash_point!("dict.rewrite: new table noted");
         alloc::publish(offset, 0)?;
         self.block.root.store(offset, Release);
+        crash_point!("dict.rewrite: root");
         if old != 0 {
             self.discard(old)?;
         }

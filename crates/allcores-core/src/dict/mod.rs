@@ -34,6 +34,7 @@ pub use probe::{Canonical, Probe, Token};
 
 use crate::alloc;
 use crate::arena::{Offset, Shared, arena};
+use crate::crash::crash_point;
 use crate::error::Result;
 use crate::handle::Handle;
 use crate::item::{self, Found, View};
@@ -216,6 +217,7 @@ impl Inside<'_> {
         if self.block.lock.load(Relaxed) & DIED != 0 {
             self.repair()?;
             self.block.lock.fetch_and(!DIED, Release);
+            crash_point!("dict.repair: said so");
         }
         Ok(self)
     }
@@ -246,6 +248,7 @@ impl Inside<'_> {
                         self.discard(block)?;
                     }
                     word.store(0, Release);
+                    crash_point!("dict.repair: free word is empty");
                 }
             }
             table.rebuild()?;
@@ -273,6 +276,7 @@ impl Inside<'_> {
     fn clear_notes(&self) {
         for note in &self.block.notes {
             note.store(0, Release);
+            crash_point!("dict: a note is empty");
         }
     }
 
@@ -289,6 +293,7 @@ impl Inside<'_> {
     fn begin(&self) {
         let version = self.block.version.load(Relaxed);
         self.block.version.store(version | 1, Relaxed);
+        crash_point!("dict: version is odd");
         // The version is odd before anything else changes.
         fence(Release);
     }
@@ -297,6 +302,7 @@ impl Inside<'_> {
     fn end(&self) {
         let version = self.block.version.load(Relaxed);
         self.block.version.store((version | 1) + 1, Release);
+        crash_point!("dict: version is even");
     }
 
     fn table(&self) -> Result<Option<Table>> {
@@ -476,6 +482,7 @@ fn take_part(part: Offset, owner: Owner, name: &AtomicU64) -> Result<()> {
     let begun = |word| alloc::state(word) == alloc::RETIRED && alloc::owner(word) == owner;
     let ours = alloc::retire_for(part, owner)? || begun(alloc::meta(part)?.word.load(Acquire));
     name.store(0, Release);
+    crash_point!("dict.tear_down: part forgotten");
     if ours { object::discard(part) } else { Ok(()) }
 }
 

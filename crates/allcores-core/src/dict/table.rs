@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering::*};
 
 use crate::alloc;
 use crate::arena::{Offset, Shared, arena};
+use crate::crash::crash_point;
 use crate::error::{Error, Result};
 use crate::object::Kind;
 
@@ -110,6 +111,7 @@ impl Table {
         let offset = alloc::reserve(Kind::Table, bytes, true)?;
         let head: &Head = arena()?.at(offset)?;
         head.shape.store(slots as u64, Release);
+        crash_point!("dict.table: shape");
         Table::at(offset)
     }
 
@@ -165,6 +167,7 @@ impl Table {
     pub fn set_span(&mut self, used: usize, live: usize) {
         (self.used, self.live) = (used, live);
         self.span.store((used as u64) << 32 | live as u64, Release);
+        crash_point!("dict.table: span");
     }
 
     /// Calls `visit` for the entries that may have this hash, with their slots, until it
@@ -208,6 +211,7 @@ impl Table {
             at = (at + 1) & mask;
         }
         self.slots[at].store(hash >> 32 << 32 | (i as u64 + 1), Relaxed);
+        crash_point!("dict.table: linked");
     }
 
     /// Takes what is in slot `hole` out of the index, and moves up what was put behind it
@@ -233,6 +237,7 @@ impl Table {
             }
         }
         self.slots[hole].store(0, Relaxed);
+        crash_point!("dict.table: unlinked");
         Ok(())
     }
 

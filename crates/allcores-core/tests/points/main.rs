@@ -23,6 +23,8 @@ mod asleep;
 mod case;
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../step/dict.rs"]
+mod dict;
 #[path = "../step/list.rs"]
 mod list;
 #[path = "../step/memory.rs"]

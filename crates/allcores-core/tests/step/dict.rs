@@ -232,7 +232,7 @@ fn changes(cargo: Rc<Vec<Handle>>, works: Vec<Step>, parts: bool) -> Case {
     };
     run_all(&dict);
     let after = content(&dict).unwrap();
-    let its = dict.clone();
+    let (its, again) = (dict.clone(), dict.clone());
     let run = move || run_all(&its);
     let check = move |end: Option<End>| {
         if end.is_some() {
@@ -251,7 +251,7 @@ fn changes(cargo: Rc<Vec<Handle>>, works: Vec<Step>, parts: bool) -> Case {
         }
         Ok(())
     };
-    Case::new(run, check)
+    Case::new(run, check).again(move || drop(content(&again).unwrap()))
 }
 
 fn cargo() -> (Rc<Vec<Handle>>, Vec<u64>) {
