@@ -128,7 +128,15 @@ pub fn settle(offset: Offset, seen: u64) -> Result<bool> {
 /// When there is no such block.
 pub fn retire(offset: Offset) -> Result<bool> {
     let word = meta(offset)?.word.load(Acquire);
-    Ok(state(word) == LIVE && change(offset, word, with(word, slot::me()?, RETIRED))?)
+    retire_seen(offset, slot::me()?, word)
+}
+
+/// See the core.
+///
+/// # Errors
+/// When there is no such block.
+pub fn retire_seen(offset: Offset, owner: Owner, word: u64) -> Result<bool> {
+    Ok(state(word) == LIVE && change(offset, word, with(word, owner, RETIRED))?)
 }
 
 /// See the core.
