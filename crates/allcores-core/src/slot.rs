@@ -268,6 +268,9 @@ pub fn recover(owner: Owner) -> Result<bool> {
     if word >> 2 != generation(owner) || word & 3 == FREE {
         return Ok(false);
     }
+    if word & 3 == FORKING && a_child_may_come(arena)? {
+        return Ok(false);
+    }
     if !os::byte_lock_try(arena.fd(), at)? {
         return Ok(false);
     }
@@ -282,6 +285,18 @@ pub fn recover(owner: Owner) -> Result<bool> {
     os::byte_unlock(arena.fd(), at);
     crash_point!("slot.recover: byte unlocked");
     buried.map(|()| dead)
+}
+
+/// Whether a process has the arena that has no slot: a child, perhaps, whose parent ended
+/// before the child's first step, in which it takes the slot that was prepared for it.
+fn a_child_may_come(arena: &Arena) -> Result<bool> {
+    let with_slot = living()?;
+    // Where that cannot be seen, no child is waited for.
+    let with_arena = os::mapped_by(arena.fd()).unwrap_or_default();
+    let me = os::pid();
+    Ok(with_arena
+        .iter()
+        .any(|pid| *pid != me && !with_slot.iter().any(|(_, known)| known == pid)))
 }
 
 /// Looks for dead processes and recovers each; says how many there were.
@@ -401,8 +416,12 @@ pub fn forked_child(prepared: Option<Owner>, holds: bool) -> bool {
 fn adopt(owner: Owner) -> Result<bool> {
     let arena = arena()?;
     let slot = slot(owner)?;
-    if !os::byte_lock_try(arena.fd(), place(index(owner)))? {
-        return Ok(false);
+    while !os::byte_lock_try(arena.fd(), place(index(owner)))? {
+        // A survivor of our parent looks at the slot, and lets go of it or takes it back.
+        if !is_unborn(owner) {
+            return Ok(false);
+        }
+        std::thread::yield_now();
     }
     crash_point!("slot.adopt: byte locked");
     slot.pid.store(os::pid(), SeqCst);

@@ -305,3 +305,50 @@ fn zero(fd: c_int, offset: usize, len: usize) -> Result<()> {
     }
     Ok(())
 }
+
+/// The processes, as far as this one may see them, that have a file of this descriptor's
+/// mapped. For rare moments: it looks at every process of the machine.
+///
+/// # Errors
+/// When the file or `/proc` cannot be read.
+pub fn mapped_by(fd: c_int) -> Result<Vec<u32>> {
+    let failed = |call| {
+        move |error: std::io::Error| Error::Os {
+            call,
+            errno: error.raw_os_error().unwrap_or(libc::EIO),
+        }
+    };
+    // SAFETY: all zeroes is a stat.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: a writable stat.
+    if unsafe { libc::fstat(fd, &mut stat) } != 0 {
+        return Err(failed("fstat")(std::io::Error::last_os_error()));
+    }
+    let inode = stat.st_ino.to_string();
+    let device = format!(
+        "{:02x}:{:02x}",
+        libc::major(stat.st_dev),
+        libc::minor(stat.st_dev)
+    );
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").map_err(failed("open"))? {
+        let Some(pid) = entry
+            .ok()
+            .and_then(|entry| entry.file_name().to_str()?.parse().ok())
+        else {
+            continue;
+        };
+        // Another user's, or one that has just ended.
+        let Ok(maps) = std::fs::read_to_string(format!("/proc/{pid}/maps")) else {
+            continue;
+        };
+        let ours = |line: &str| {
+            let mut fields = line.split_ascii_whitespace().skip(3);
+            fields.next() == Some(device.as_str()) && fields.next() == Some(inode.as_str())
+        };
+        if maps.lines().any(ours) {
+            found.push(pid);
+        }
+    }
+    Ok(found)
+}

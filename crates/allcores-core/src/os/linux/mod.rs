@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 mod file;
 mod memory;
 mod refused;
-pub use file::{anonymous, commit, fix_length, give_back};
+pub use file::{anonymous, commit, fix_length, give_back, mapped_by};
 pub use memory::memory;
 use refused::Call;
 pub use refused::fallbacks;
