@@ -311,11 +311,13 @@ fn copy_table(table: &Table, child: Owner) -> Result<Vec<Offset>> {
 
 extern "C" fn after_fork_parent() {
     let mut own = OWN.lock();
+    let prepared = own.prepared.take();
+    let takes_part = prepared.is_some();
     if let Some(Prepared {
         owner,
         cord: Some((end, _)),
         ..
-    }) = own.prepared.take()
+    }) = prepared
     {
         own.unborn.push((owner, end));
         crash_point!("handle.fork: parent knows of the child");
@@ -324,7 +326,7 @@ extern "C" fn after_fork_parent() {
     // SAFETY: `before_fork` forgot the guard, in this thread.
     drop(unsafe { LOCK.relock() });
     slot::forked_parent();
-    supervise::after_fork_parent();
+    supervise::after_fork_parent(takes_part);
     bury_stillborn();
 }
 

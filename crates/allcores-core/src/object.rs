@@ -65,6 +65,15 @@ impl Kind {
         .find(|&kind| kind as u8 == bits)
     }
 
+    /// Whether a dead process may leave something unfinished in a block of this kind.
+    fn needs_repair(self) -> bool {
+        use Kind::*;
+        matches!(
+            self,
+            Ring | Lock | Semaphore | Condition | Barrier | List | Dict
+        )
+    }
+
     /// Whether blocks of this kind live as long as somebody refers to them. The others
     /// belong to exactly one such block.
     pub fn is_counted(self) -> bool {
@@ -109,9 +118,14 @@ pub fn discard(offset: Offset) -> Result<()> {
 
 /// The rest of [`destroy`] for a block that is RETIRED or was never finished.
 fn finish(offset: Offset) -> Result<()> {
-    let word = alloc::meta(offset)?.word.load(Acquire);
+    let meta = alloc::meta(offset)?;
+    let word = meta.word.load(Acquire);
+    let unfinished = alloc::state(word) == alloc::RESERVED;
     if let Some(kind) = alloc::kind(word) {
-        tear_down(kind, offset, alloc::state(word) == alloc::RESERVED)?;
+        tear_down(kind, offset, unfinished)?;
+        if kind.is_counted() && !unfinished {
+            refs::end_of(meta);
+        }
     }
     alloc::release(offset)
 }
@@ -169,9 +183,31 @@ fn inherit(kind: Kind, offset: Offset, seen: u64) -> Result<()> {
     Ok(())
 }
 
-/// Whether the block at `offset` is the one, in the state, that `word` was read of.
-fn is_still(offset: Offset, word: u64) -> bool {
-    alloc::meta(offset).is_ok_and(|meta| meta.word.load(Acquire) == word)
+/// Serves those who go on after the death of `dead`: locks and the like, so that nobody waits
+/// for the rest, which is [`sweep`]. Has to come before that, as containers are repaired
+/// here, and look at blocks that the dead had reserved. Repeatable.
+///
+/// # Errors
+/// When shared memory makes no sense.
+pub fn serve_survivors(dead: Owner) -> Result<()> {
+    alloc::for_each(|offset, meta| {
+        let word = meta.word.load(Acquire);
+        let Some(kind) = alloc::kind(word).filter(|kind| kind.needs_repair()) else {
+            return Ok(());
+        };
+        if alloc::state(word) != alloc::LIVE {
+            return Ok(());
+        }
+        // Kept meanwhile: a repair would otherwise go on in what became of the place when
+        // the last holder let go of it under our eyes.
+        let _kept = match refs::visit(offset, alloc::generation(word)) {
+            Err(Error::Stale { .. }) => return Ok(()),
+            other => other?,
+        };
+        bereave(kind, offset, dead)
+    })?;
+    crash_point!("object.sweep: those who go on are served");
+    Ok(())
 }
 
 /// Gives back all that `dead` held. Each step can be repeated: whoever sweeps may die too.
@@ -179,28 +215,15 @@ fn is_still(offset: Offset, word: u64) -> bool {
 /// # Errors
 /// When shared memory makes no sense.
 pub fn sweep(dead: Owner, slot: &Slot) -> Result<()> {
-    // Locks and the like first, so that nobody waits for the rest of this. It also has to
-    // come before anything is freed: containers are repaired here, and look at blocks
-    // that the dead had reserved.
     let mut wholes = Vec::new();
     alloc::for_each(|offset, meta| {
         let word = meta.word.load(Acquire);
-        match (alloc::kind(word), alloc::state(word)) {
-            (Some(kind), alloc::LIVE) => match bereave(kind, offset, dead) {
-                // Its last holder let go of it under our eyes, and perhaps it is another by now.
-                Err(Error::Corrupt { .. } | Error::Stale { .. }) if !is_still(offset, word) => {
-                    Ok(())
-                }
-                other => other,
-            },
-            (Some(Kind::List | Kind::Dict), alloc::RETIRED) if alloc::owner(word) == dead => {
-                wholes.push(offset);
-                Ok(())
-            }
-            _ => Ok(()),
+        let whole = matches!(alloc::kind(word), Some(Kind::List | Kind::Dict));
+        if whole && alloc::state(word) == alloc::RETIRED && alloc::owner(word) == dead {
+            wholes.push(offset);
         }
+        Ok(())
     })?;
-    crash_point!("object.sweep: those who go on are served");
     refs::give_up(slot)?;
     crash_point!("object.sweep: no references");
     // Wholes before their parts: a part that is freed first may be somebody else's by the

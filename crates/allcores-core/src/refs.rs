@@ -92,6 +92,12 @@ fn acknowledge(word: u64) {
     }
 }
 
+/// For who takes a block apart: its trace goes, and what the last change of its count left
+/// to be seen there has been seen.
+pub fn end_of(meta: &Meta) {
+    acknowledge(meta.refs.load(SeqCst));
+}
+
 /// Changes the count of `offset` by one, leaving the trace; the new count. `None` when the
 /// count is 0 and must stay so. The caller holds LOCK.
 fn change(meta: &Meta, me: Owner, seq: u32, up: bool) -> Option<u32> {
@@ -253,9 +259,12 @@ fn settle(slot: &Slot, index: usize) -> Result<()> {
     let offset = seen & OFFSET_MASK;
     if matches!(seen & STATE_MASK, TAKING | DROPPING) && (seen >> 52) as usize == index {
         let seq = slot.ref_seq.load(SeqCst) & SEQ_MASK;
-        let meta = alloc::meta(offset)?;
-        let happened = trace(meta.refs.load(SeqCst)) == (index, seq) && meta.refs.load(SeqCst) != 0
-            || slot.ref_acked.load(SeqCst) == seq;
+        // Where the block is gone by now, its end has acknowledged what happened.
+        let is_traced = alloc::meta(offset).is_ok_and(|meta| {
+            let word = meta.refs.load(SeqCst);
+            trace(word) == (index, seq) && word != 0
+        });
+        let happened = is_traced || slot.ref_acked.load(SeqCst) == seq;
         let held = (seen & STATE_MASK == TAKING) == happened;
         let settled = if held { seen & !STATE_MASK | HELD } else { 0 };
         // Another process may settle it, too, and go on from there.
@@ -287,7 +296,9 @@ fn drop_left(entry: Offset) -> Result<()> {
 pub fn give_up(of: &Slot) -> Result<()> {
     let arena = arena()?;
     let _one_at_a_time = LOCK.lock();
-    settle(of, slot::index_of(of)?)?;
+    let index = slot::index_of(of)?;
+    settle(of, index)?;
+    drop_left(slot::visit_entry(index as Owner))?;
     let mut piece = of.shares.load(SeqCst);
     // More pieces than there is room for would be a circle.
     for _ in 0..arena.chunks_used() * (CHUNK / PIECE) {
@@ -308,6 +319,31 @@ pub fn give_up(of: &Slot) -> Result<()> {
     crash_point!("refs.give_up: no table");
     drop(_one_at_a_time);
     destroy_queued()
+}
+
+/// A block that this process keeps for a moment, in the one entry of its slot.
+#[derive(Debug)]
+pub struct Visit(Offset);
+
+/// Keeps the block at `offset` in its use `generation`. One at a time in a process.
+///
+/// # Errors
+/// [`Error::Stale`] when that use is over.
+pub fn visit(offset: Offset, generation: u32) -> Result<Visit> {
+    let entry = slot::visit_entry(slot::me()?);
+    let taken = {
+        let _one_at_a_time = LOCK.lock();
+        take(entry, offset, generation)
+    };
+    destroy_queued()?;
+    taken.map(|()| Visit(entry))
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        // An error means that shared memory makes no sense; nothing to give back to then.
+        let _ = drop_for(self.0);
+    }
 }
 
 /// Makes the empty entry at `entry` hold a block that this process is about to publish

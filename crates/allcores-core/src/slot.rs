@@ -57,7 +57,9 @@ pub struct Slot {
     _pad: AtomicU32,
     /// The entry that a change of a reference count under way is about, else 0.
     pub pending: AtomicU64,
-    _reserved: [AtomicU32; 22],
+    /// An entry for what this process keeps for a moment, see [`crate::refs::visit`].
+    visiting: AtomicU64,
+    _reserved: [AtomicU32; 20],
 }
 // SAFETY: atomics only.
 unsafe impl Shared for Slot {}
@@ -86,6 +88,11 @@ fn generation(owner: Owner) -> u32 {
 
 fn place(index: usize) -> Offset {
     (SLOTS_AT + index * SLOT_BYTES) as Offset
+}
+
+/// Where the entry of the slot of `owner` is, see [`crate::refs::visit`].
+pub fn visit_entry(owner: Owner) -> Offset {
+    place(index(owner)) + std::mem::offset_of!(Slot, visiting) as Offset
 }
 
 /// The slot with this index; its page has to be committed.
@@ -341,6 +348,7 @@ pub fn living() -> Result<Vec<(Owner, u32)>> {
 /// What a dead process held goes back, then its slot is free. The caller holds the byte.
 fn bury(slot: &'static Slot, index: usize, word: u32) -> Result<()> {
     let owner = pack(index, word >> 2);
+    crate::object::serve_survivors(owner)?;
     crate::object::sweep(owner, slot)?;
     crate::alloc::recount()?;
     crash_point!("slot.bury: swept");
@@ -366,6 +374,7 @@ pub fn leave() -> Result<()> {
     let arena = arena()?;
     let slot = slot(me)?;
     crate::supervise::end();
+    crate::object::serve_survivors(me)?;
     crate::handle::forget();
     crate::object::sweep(me, slot)?;
     crash_point!("slot.leave: swept");

@@ -5,9 +5,11 @@
 //! and memory is back within a millisecond, whatever the rest of the program is doing.
 //! Nothing depends on it: whoever waits for a dead process finds out by looking, a slice
 //! later. So where the system refuses threads, it is simply not there. Where it refuses
-//! pidfds, the thread looks for the dead every quarter of a second instead.
+//! pidfds, the thread looks for the dead every quarter of a second instead; so it does while
+//! others take part that it can't watch, because nobody told it of their birth: children that
+//! a program forked by itself, and children of the dead.
 //!
-//! The thread exists only while there are children to watch. It ends before every fork of
+//! The thread exists only while there is somebody to watch. It ends before every fork of
 //! this process, so that a program with one thread stays one in the eyes of the kernel and
 //! of CPython, which warns about forking with threads; the next wait or the next child
 //! brings it back.
@@ -28,7 +30,9 @@ const LOOK: Duration = Duration::from_millis(250);
 
 /// Children that are watched, and the thread that does it.
 struct Watch {
-    children: Vec<OwnedFd>,
+    children: Vec<(u32, OwnedFd)>,
+    /// There may be others, who are found in the slots.
+    strangers: bool,
     /// Those for whom there is no pidfd.
     pids: Vec<u32>,
     /// The thread, and the bell that makes it look at all this again.
@@ -39,7 +43,7 @@ struct Watch {
 
 impl Watch {
     fn is_idle(&self) -> bool {
-        self.children.is_empty() && self.pids.is_empty()
+        self.children.is_empty() && self.pids.is_empty() && !self.strangers
     }
 }
 
@@ -53,6 +57,7 @@ struct Bell {
 
 static WATCH: Spin<Watch> = Spin::new(Watch {
     children: Vec::new(),
+    strangers: false,
     pids: Vec::new(),
     thread: None,
     due: false,
@@ -67,7 +72,7 @@ pub fn watch(pid: u32) -> bool {
     let told = child.is_ok();
     let mut state = WATCH.lock();
     match child {
-        Ok(child) => state.children.push(child),
+        Ok(child) => state.children.push((pid, child)),
         Err(_) if os::exists(pid) => state.pids.push(pid),
         Err(_) => {}
     }
@@ -136,8 +141,12 @@ fn run(bell: &Bell) {
                 state.thread = None;
                 return;
             }
-            let fds = state.children.iter().map(AsRawFd::as_raw_fd).collect();
-            (fds, !state.pids.is_empty())
+            let fds = state
+                .children
+                .iter()
+                .map(|(_, fd)| fd.as_raw_fd())
+                .collect();
+            (fds, !state.pids.is_empty() || state.strangers)
         };
         fds.push(bell.event.as_raw_fd());
         // Only the thread that shall not end takes children off the list, so as long as
@@ -158,7 +167,7 @@ fn run(bell: &Bell) {
             }
             state
                 .children
-                .retain(|child| !dead.contains(&child.as_raw_fd()));
+                .retain(|(_, child)| !dead.contains(&child.as_raw_fd()));
             state.pids.retain(|&pid| os::exists(pid));
         }
         if !dead.is_empty() || looking {
@@ -166,6 +175,15 @@ fn run(bell: &Bell) {
             // here comes out again where somebody waits.
             let _ = slot::recover_all();
         }
+        let living = slot::living().unwrap_or_default();
+        let mut state = WATCH.lock();
+        if bell.quit.load(Acquire) {
+            return;
+        }
+        let known = |pid| state.children.iter().any(|(child, _)| *child == pid);
+        state.strangers = living
+            .iter()
+            .any(|&(owner, pid)| owner != slot::joined() && !known(pid));
     }
 }
 
@@ -187,11 +205,12 @@ pub fn before_fork() {
     }
 }
 
-/// After a fork, in the parent.
-pub fn after_fork_parent() {
+/// After a fork, in the parent; `takes_part` when the child does.
+pub fn after_fork_parent(takes_part: bool) {
     // SAFETY: `before_fork` forgot the guard, in this thread.
     let mut state = unsafe { WATCH.relock() };
-    if std::mem::take(&mut state.due) {
+    state.strangers |= takes_part;
+    if std::mem::take(&mut state.due) || takes_part {
         PAUSED.store(true, Release);
     }
 }
@@ -204,6 +223,7 @@ pub fn after_fork_child() {
     state.due = false;
     state.thread = None;
     state.children.clear();
+    state.strangers = false;
     state.pids.clear();
 }
 
@@ -212,5 +232,6 @@ pub fn end() {
     stop();
     let mut state = WATCH.lock();
     state.children.clear();
+    state.strangers = false;
     state.pids.clear();
 }

@@ -35,10 +35,8 @@ fn a_child_that_comes_after_its_parent_has_ended_has_all_it_inherited() {
     });
     // Before the core's own: children run these in the order in which they were added.
     // SAFETY: the function lives as long as the process.
-    assert_eq!(
-        unsafe { libc::pthread_atfork(None, None, Some(wait_here)) },
-        0
-    );
+    let added = unsafe { libc::pthread_atfork(None, None, Some(wait_here)) };
+    assert_eq!(added, 0);
     let held = HELD.get().unwrap();
     // Grandchildren whose parent has ended are ours to wait for.
     // SAFETY: plain integers.

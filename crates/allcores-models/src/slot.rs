@@ -26,7 +26,9 @@ pub struct Slot {
     pub ref_seq: AtomicU32,
     /// See the core.
     pub ref_acked: AtomicU32,
-    _pad: [AtomicU64; 5],
+    /// See the core.
+    visiting: AtomicU64,
+    _pad: [AtomicU64; 4],
 }
 // SAFETY: atomics only.
 unsafe impl Shared for Slot {}
@@ -49,6 +51,12 @@ pub fn me() -> Result<Owner> {
 /// This process.
 pub fn joined() -> Owner {
     of(rt::process())
+}
+
+/// See the core.
+pub fn visit_entry(owner: Owner) -> Offset {
+    let inside = std::mem::offset_of!(Slot, visiting);
+    FIRST + (index(owner) * size_of::<Slot>() + inside) as u64
 }
 
 /// The index of an owner's slot.
@@ -99,6 +107,7 @@ pub fn recover(owner: Owner) -> Result<bool> {
     if is_alive(owner) || !rt::begin_recovery(index(owner)) {
         return Ok(false);
     }
+    crate::object::serve_survivors(owner)?;
     crate::object::sweep(owner, slot(owner)?)?;
     rt::end_recovery(index(owner));
     Ok(true)

@@ -123,6 +123,7 @@ fn last_ones() {
             recover(process);
             // What the sweep does with blocks whose count is 0, or which the dead retired.
             let owner = slot::of(process);
+            allcores_models::object::serve_survivors(owner).unwrap();
             allcores_models::object::sweep(owner, slot::by_index(process).unwrap()).unwrap();
         }
     }
