@@ -422,6 +422,8 @@ class Pool(_std.Pool):
         self._check_running()
         if self._line.broken is not None:
             raise self._line.broken()
+        if callback is None and error_callback is None and callable(func):
+            return
         for name, value in (
             ("func", func),
             ("callback", callback),

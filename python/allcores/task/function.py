@@ -57,6 +57,8 @@ class Packed:
 
     def __init__(self) -> None:
         self._known: WeakKeyDictionary[Any, tuple[object, Function]] = WeakKeyDictionary()
+        # The latest, which the next call is likely to be of: (function, mark, packed).
+        self._latest: tuple[Any, object, Function | None] = (None, None, None)
 
     def get(self, func: Callable[..., Any], often: bool) -> Function:
         """Return `func`, packed.
@@ -77,12 +79,16 @@ class Packed:
             mark = None
         else:
             return Function(func, often)
+        latest, code, packed = self._latest
+        if latest is func and code is mark and packed is not None:
+            return packed
         code, packed = self._known.get(func, (None, None))
         if packed is None or code is not mark:
             packed = Function(func, True)
             # It refers to nothing, so nothing has to be kept; and it must not keep its own key.
             packed.kept = packed.kept[1]
             self._known[func] = mark, packed
+        self._latest = func, mark, packed
         return packed
 
 

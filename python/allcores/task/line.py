@@ -92,6 +92,7 @@ class Line:
     def ring_bell(self) -> None:
         """Wake the keeper if it sleeps."""
         if self.parked:
+            self.parked = False  # once is enough
             self.bell.ring()  # closed when there is no keeper any more
 
     def shut(self, state: str) -> None:
