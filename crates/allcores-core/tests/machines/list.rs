@@ -40,7 +40,7 @@ pub enum Operation {
     Killed(Vec<Change>, u32),
 }
 
-fn value() -> impl Strategy<Value = Value> {
+pub fn value() -> impl Strategy<Value = Value> {
     prop_oneof![
         (-(1i64 << 61)..1 << 61).prop_map(Value::Int),
         any::<u64>().prop_map(Value::Float),
@@ -140,7 +140,7 @@ fn picked(from: Option<i64>, to: Option<i64>, step: i64, len: i64) -> Vec<i64> {
     all
 }
 
-fn fresh(value: &Value) -> Fresh {
+pub fn fresh(value: &Value) -> Fresh {
     match value {
         Value::Int(number) => Fresh::int(*number).unwrap(),
         Value::Float(bits) => Fresh::float(f64::from_bits(*bits)).unwrap(),
@@ -149,7 +149,7 @@ fn fresh(value: &Value) -> Fresh {
     }
 }
 
-fn found(found: Found) -> Value {
+pub fn found(found: Found) -> Value {
     match found {
         Found::Int(number) => Value::Int(number),
         Found::Float(number) => Value::Float(number.to_bits()),
@@ -171,6 +171,16 @@ fn content(list: &List) -> Vec<Value> {
 /// Whether a float's bits need more than a word.
 fn is_extreme(bits: u64) -> bool {
     bits != 0 && !matches!(bits >> 60 & 7, 3 | 4)
+}
+
+/// Whether a value needs more than a word.
+pub fn needs_block(value: &Value) -> bool {
+    match value {
+        Value::Int(_) => false,
+        Value::Float(bits) => is_extreme(*bits),
+        Value::Text(text) => text.len() > 7,
+        Value::Bytes(bytes) => bytes.len() > 7,
+    }
 }
 
 fn on_list(list: &List, change: &Change) {
@@ -293,12 +303,7 @@ impl StateMachineTest for Lists {
 
     fn check_invariants(self_: &Lists, model: &Vec<Value>) {
         assert_eq!(&content(&self_.list), model);
-        let blocks = model.iter().filter(|value| match value {
-            Value::Int(_) => false,
-            Value::Float(bits) => is_extreme(*bits),
-            Value::Text(text) => text.len() > 7,
-            Value::Bytes(bytes) => bytes.len() > 7,
-        });
+        let blocks = model.iter().filter(|value| needs_block(value));
         // The list itself, its table if there ever was an item, the items.
         let least = self_.before + 1 + blocks.count() as u64;
         let live = live_blocks();

@@ -8,6 +8,7 @@
 mod blocks;
 #[path = "../common/mod.rs"]
 mod common;
+mod dict;
 mod list;
 mod references;
 mod ring;
@@ -98,6 +99,11 @@ fn blocks_are_apart() {
 #[test]
 fn a_list_is_a_vector() {
     run::<list::Lists>("list", 40, 80);
+}
+
+#[test]
+fn a_dict_is_pairs_in_order() {
+    run::<dict::Dicts>("dict", 40, 60);
 }
 
 #[test]
