@@ -301,7 +301,9 @@ impl Inside<'_> {
     /// The change is complete.
     fn end(&self) {
         let version = self.block.version.load(Relaxed);
-        self.block.version.store((version | 1) + 1, Release);
+        self.block
+            .version
+            .store((version | 1).wrapping_add(1), Release);
         crash_point!("dict: version is even");
     }
 

@@ -94,7 +94,7 @@ impl Map {
         };
         let owner = c.of(&self.owners) as u64;
         let end = arena::arena().unwrap().data_at(self.chunks);
-        match c.below(28) {
+        match c.below(30) {
             0 => 0,
             1 => 1,
             2 => u64::MAX,
@@ -125,6 +125,9 @@ impl Map {
             24 => owner << 2 | c.below(4) as u64 | seen & !0xffff_ffff,
             25 => owner << 32 | seen & 0xffff_ffff,
             26 => seen & !(0x3fff_ffff << 8) & !255 | owner << 8 | c.below(256) as u64,
+            // Two counts, or a number and what it is recognised by: a dict's tables.
+            27 => (c.below(400) as u64) << 32 | c.below(400) as u64,
+            28 => seen & !0xffff_ffff | c.below(400) as u64,
             _ => c.word(),
         }
     }

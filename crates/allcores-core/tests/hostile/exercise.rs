@@ -11,21 +11,23 @@ use allcores_core::ring::{Lease, Ring};
 use allcores_core::{Result, alloc, slot};
 
 use crate::choices::Choices;
+use crate::dicts::on_dict;
 use crate::world::{World, at_once, enough, fresh, put, soon};
 
 /// Does one thing. Errors are fine; that it comes back is what counts.
 pub fn exercise(world: &World, c: &mut Choices) -> Result<()> {
-    match c.below(16) {
+    match c.below(19) {
         0..4 => on_ring(&world.rings[c.below(world.rings.len())], world, c),
         4..7 => on_list(&world.lists[c.below(world.lists.len())], world, c),
-        7 => on_lock(&world.locks[c.below(world.locks.len())], c),
-        8 => on_semaphore(world, c),
-        9 => on_condition(world, c),
-        10 => on_barrier(world, c),
-        11 => on_event(world, c),
-        12 => on_blocks(c),
-        13 => on_handles(world, c),
-        14 => slot::recover_all().map(drop),
+        7..10 => on_dict(&world.dicts[c.below(world.dicts.len())], world, c),
+        10 => on_lock(&world.locks[c.below(world.locks.len())], c),
+        11 => on_semaphore(world, c),
+        12 => on_condition(world, c),
+        13 => on_barrier(world, c),
+        14 => on_event(world, c),
+        15 => on_blocks(c),
+        16 => on_handles(world, c),
+        17 => slot::recover_all().map(drop),
         _ => {
             alloc::stats()?;
             slot::living().map(drop)

@@ -154,7 +154,7 @@ pub fn know(offsets: impl Iterator<Item = u64>) {
 }
 
 /// Whether a lock of the core that is waited for without an end has, by its word, a living
-/// owner: of the chunks, of a list (its first word), of a ring's spill (word 24).
+/// owner: of the chunks, of a list or a dict (its first word), of a ring's spill (word 24).
 fn is_excused() -> bool {
     let Some(arena) = arena::existing() else {
         return false;

@@ -5,9 +5,10 @@ use std::time::Duration;
 use allcores_core::arena::Offset;
 use allcores_core::barrier::Barrier;
 use allcores_core::condition::Condition;
+use allcores_core::dict::{Canonical, Dict, How, New, Probe};
 use allcores_core::event::Event;
 use allcores_core::handle::Handle;
-use allcores_core::item::Fresh;
+use allcores_core::item::{Fresh, Origin};
 use allcores_core::list::List;
 use allcores_core::mutex::Mutex;
 use allcores_core::object::Kind;
@@ -23,6 +24,7 @@ pub type Numbers = (u64, Offset, u32);
 pub struct World {
     pub rings: Vec<Ring>,
     pub lists: Vec<List>,
+    pub dicts: Vec<Dict>,
     pub locks: Vec<Mutex>,
     pub semaphore: Semaphore,
     pub condition: Condition,
@@ -36,6 +38,7 @@ pub struct World {
 pub struct Names {
     rings: Vec<Numbers>,
     lists: Vec<Numbers>,
+    dicts: Vec<Numbers>,
     locks: Vec<Numbers>,
     single: [Numbers; 4],
     raw: Vec<Numbers>,
@@ -61,6 +64,46 @@ pub fn fresh(number: usize, held: &[Handle]) -> Result<Fresh> {
             Fresh::pickle(&[number as u8; 90], &held)
         }
     }
+}
+
+/// What a key of a dict is looked up by, and the key, of each form in turn.
+pub fn key(number: usize) -> Result<(Probe, Fresh)> {
+    let name = format!("the key number {number}");
+    let bytes = |tag: u8| Canonical::Bytes([&[tag], name.as_bytes()].concat());
+    let (canonical, origin) = match number % 5 {
+        0 => (
+            Canonical::Word(Fresh::int(number as i64).unwrap().word()),
+            None,
+        ),
+        1 => (bytes(b's'), None),
+        2 => (bytes(b'b'), None),
+        3 => (bytes(b'k'), None),
+        // Some that only the caller can compare: of several processes, with the same form.
+        _ => {
+            let (process, hash) = (number as u64 % 3, number as u64);
+            (
+                Canonical::Bytes(b"?".to_vec()),
+                Some(Origin { process, hash }),
+            )
+        }
+    };
+    let key = match number % 5 {
+        0 => Fresh::int(number as i64).unwrap(),
+        1 => Fresh::text(&name)?,
+        2 => Fresh::bytes(name.as_bytes())?,
+        _ => Fresh::key(&canonical.to_bytes(), origin, name.as_bytes(), &[])?,
+    };
+    Ok((Probe::new(canonical, origin)?, key))
+}
+
+/// A key and its value, to be put into a dict.
+pub fn pair(at: usize, value: usize, held: &[Handle]) -> Result<(Probe, New)> {
+    let (probe, key) = key(at)?;
+    let new = New {
+        key: Some(key),
+        value: Some(fresh(value, held)?),
+    };
+    Ok((probe, new))
 }
 
 /// Puts an item, in a message of its own when it is long.
@@ -92,6 +135,7 @@ impl World {
                 Ring::new(2000, false)?,
             ],
             lists: vec![List::create()?, List::create()?],
+            dicts: vec![Dict::create()?, Dict::create()?],
             locks: vec![Mutex::new(false)?, Mutex::new(true)?],
             semaphore: Semaphore::new(70, 80)?,
             condition: Condition::new()?,
@@ -115,6 +159,15 @@ impl World {
         }
         inside.pop(3)?;
         drop(inside);
+        for i in 0..60 {
+            let (probe, mut new) = pair(i, i, &world.raw)?;
+            let dict = &world.dicts[usize::from(i > 50)];
+            let mut inside = dict.enter(&mut no_pulse)?;
+            let _ = inside.put(&probe, &mut new, How::Always)?;
+            if i % 7 == 6 {
+                let _ = inside.remove(&probe)?;
+            }
+        }
         // More units than there are entries in the block itself.
         for _ in 0..60 {
             world.semaphore.try_enter()?;
@@ -126,6 +179,7 @@ impl World {
         Names {
             rings: self.rings.iter().map(|r| number(r.handle())).collect(),
             lists: self.lists.iter().map(|l| number(l.handle())).collect(),
+            dicts: self.dicts.iter().map(|d| number(d.handle())).collect(),
             locks: self.locks.iter().map(|l| number(l.handle())).collect(),
             single: [
                 number(self.semaphore.handle()),
@@ -149,6 +203,10 @@ impl World {
             lists: all(&names.lists)
                 .into_iter()
                 .map(|n| List::open(n.0, n.1, n.2))
+                .collect::<Result<_>>()?,
+            dicts: all(&names.dicts)
+                .into_iter()
+                .map(|n| Dict::open(n.0, n.1, n.2))
                 .collect::<Result<_>>()?,
             locks: all(&names.locks)
                 .into_iter()
@@ -175,7 +233,7 @@ impl World {
         let mut end_while_waiting = || -> Result<()> { end() };
         // Long enough for a wait to ask whether to go on.
         let asks = Deadline::after(Some(Duration::from_micros(1500)));
-        match way % 6 {
+        match way % 7 {
             0 => {
                 let _held = self.locks[0].try_acquire();
                 let _inside = self.lists[0].enter(&mut no_pulse);
@@ -200,6 +258,13 @@ impl World {
             }
             4 => {
                 let _ = self.barrier.wait(false, &asks, &mut end_while_waiting);
+                end()
+            }
+            5 => {
+                let item = pair(4, 3, &self.raw);
+                let _inside = self.dicts[0].enter(&mut no_pulse);
+                let _inside = self.dicts[1].enter(&mut no_pulse);
+                std::mem::forget(item);
                 end()
             }
             _ => {
