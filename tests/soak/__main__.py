@@ -25,6 +25,7 @@ from tests.soak.judge import Round
 from tests.soak.measures import Measures
 from tests.soak.stations import Station
 from tests.soak.stations.containers import Lists
+from tests.soak.stations.dicts import Dicts
 from tests.soak.stations.leases import Leases
 from tests.soak.stations.locks import Locks, Semaphores
 from tests.soak.stations.pools import Pools
@@ -32,7 +33,7 @@ from tests.soak.stations.queues import Queues
 from tests.soak.stations.waits import Barriers, Conditions, Events
 
 KINDS: list[type[Station]] = [
-    Queues, Locks, Semaphores, Events, Conditions, Barriers, Lists, Pools, Leases
+    Queues, Locks, Semaphores, Events, Conditions, Barriers, Lists, Dicts, Pools, Leases
 ]  # fmt: skip
 
 
