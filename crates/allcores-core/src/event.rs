@@ -134,7 +134,7 @@ impl Event {
                 continue;
             }
             crash_point!("event.wait: marked, about to sleep");
-            if !wait::sleep(word, seen | WAITERS, deadline, pulse)? {
+            if !wait::doze(word, seen | WAITERS, deadline, pulse)? {
                 return Ok(happened(word.load(Acquire)));
             }
         }

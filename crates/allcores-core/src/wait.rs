@@ -16,11 +16,15 @@ use std::time::{Duration, Instant};
 use crate::error::Result;
 use crate::os;
 
-/// The longest single sleep: as long as the promise allows (the next waiter has the lock of
-/// a dead owner within 100 ms, also where nobody was told of the death), less some time to
-/// wake up and recover. Each wake-up for nothing costs 15 to 40 µs, so that an idle waiter
-/// takes half a millisecond of a second (`benches/idle.py`).
-pub const SLICE: Duration = Duration::from_millis(80);
+/// The longest single sleep of who waits for what somebody has: the next waiter has the lock
+/// of a dead owner within 100 ms, also where nobody was told of the death, and half of that
+/// is left to wake up, and recover, on a busy machine. Each wake-up for nothing costs 15 to
+/// 40 µs, so that an idle waiter takes up to a millisecond of a second (`benches/idle.py`).
+pub const SLICE: Duration = Duration::from_millis(50);
+/// The longest single sleep of who waits for what nobody has: an item, room, an event. A death
+/// matters here only in the moment between the news and the wake-up. A guess: what is back
+/// within a second has been looked for four times.
+const DOZE: Duration = Duration::from_millis(250);
 
 /// Bounds of the spinning, in nanoseconds. The lower one is what an answer from a
 /// process that is looking may take; a small part of a wake-up.
@@ -56,13 +60,13 @@ impl Deadline {
         self.0.is_some_and(|end| Instant::now() >= end)
     }
 
-    /// The next slice, or `None` when the time is over.
-    fn slice(&self) -> Option<Duration> {
+    /// The next slice, `most` at most, or `None` when the time is over.
+    fn slice(&self, most: Duration) -> Option<Duration> {
         match self.0 {
-            None => Some(SLICE),
+            None => Some(most),
             Some(end) => {
                 let left = end.saturating_duration_since(Instant::now());
-                (!left.is_zero()).then(|| left.min(SLICE))
+                (!left.is_zero()).then(|| left.min(most))
             }
         }
     }
@@ -111,7 +115,25 @@ pub fn spin(mut ready: impl FnMut() -> bool) -> bool {
 /// # Errors
 /// What `pulse` says.
 pub fn sleep(word: &AtomicU32, expected: u32, deadline: &Deadline, pulse: Pulse) -> Result<bool> {
-    let Some(slice) = deadline.slice() else {
+    sleep_for(SLICE, word, expected, deadline, pulse)
+}
+
+/// Like [`sleep`], in longer slices: for what no process has, so that none can die with it.
+///
+/// # Errors
+/// What `pulse` says.
+pub fn doze(word: &AtomicU32, expected: u32, deadline: &Deadline, pulse: Pulse) -> Result<bool> {
+    sleep_for(DOZE, word, expected, deadline, pulse)
+}
+
+fn sleep_for(
+    most: Duration,
+    word: &AtomicU32,
+    expected: u32,
+    deadline: &Deadline,
+    pulse: Pulse,
+) -> Result<bool> {
+    let Some(slice) = deadline.slice(most) else {
         return Ok(false);
     };
     crate::supervise::resume();

@@ -53,3 +53,11 @@ pub fn sleep(word: &AtomicU32, expected: u32, deadline: &Deadline, pulse: Pulse)
     pulse()?;
     Ok(true)
 }
+
+/// See the core.
+///
+/// # Errors
+/// What `pulse` says.
+pub fn doze(word: &AtomicU32, expected: u32, deadline: &Deadline, pulse: Pulse) -> Result<bool> {
+    sleep(word, expected, deadline, pulse)
+}

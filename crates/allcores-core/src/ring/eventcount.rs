@@ -51,12 +51,12 @@ impl EventCount {
         }
     }
 
-    /// One sleep, see [`wait::sleep`].
+    /// One sleep, see [`wait::doze`].
     ///
     /// # Errors
     /// What `pulse` says.
     pub fn sleep(&self, ticket: u32, deadline: &Deadline, pulse: Pulse) -> Result<bool> {
-        wait::sleep(self.number(), ticket, deadline, pulse)
+        wait::doze(self.number(), ticket, deadline, pulse)
     }
 
     /// The half with the number, for the kernel. It is never loaded or stored as such.
