@@ -64,28 +64,33 @@ class Name:
 UTC = datetime.UTC
 EAST = datetime.timezone(datetime.timedelta(hours=2))
 NOON = datetime.datetime(2026, 11, 22, 12)
-# Many of them are equal to others, and many look like others and are not.
-POOL: list[Any] = [
-    *(0, 0.0, -0.0, False, Decimal(0), Fraction(0), 0j, Decimal("-0")),
-    *(1, 1.0, True, Decimal("1.00"), Fraction(1), 1 + 0j, complex(1, -0.0), Level.LOW),
-    *(2, Level.HIGH, Decimal(2), 0.5, Fraction(1, 2), Decimal("0.5"), 0.1, Decimal("0.1")),
-    *(Fraction(1, 10), Fraction(1, 3), Decimal.from_float(0.1), -1, -2, 1j, 0.5j),
-    *(2**53, 2.0**53, 2**53 + 1, 2**61 - 1, 2**61, -(2**61), 2.0**61, 2**63, 2.0**63, 2**64),
-    *(10**40, 1e40, Decimal(10**40), Fraction(10**40), 10**400, Decimal("1e400"), 5e-324),
-    *(float("inf"), Decimal("inf"), -float("inf"), Decimal("-inf")),
-    *("", "1", "a", b"a", b"", "é" * 300, "w", "\ud800", "a\0", b"a\0", "12345678", b"12345678"),
-    *(None, ..., Color.RED, Color.BLUE, Right.READ, Right.READ | Right.WRITE, int, Name, len),
-    *((), (1,), (True,), (1.0, "a"), (1, "a"), ((1,), 2), Place(1, 2), (1, 2), (1, (2.0,))),
-    *(frozenset(), frozenset([1, 2]), frozenset([2.0, True]), frozenset("ab"), (frozenset([1]),)),
-    *(NOON, NOON.date(), NOON.time(), NOON.replace(tzinfo=UTC), NOON.replace(tzinfo=EAST)),
-    *((NOON + datetime.timedelta(hours=2)).replace(tzinfo=EAST), NOON.replace(fold=1)),
-    *(NOON.time().replace(tzinfo=UTC), datetime.time(14, tzinfo=EAST)),
-    *(datetime.timedelta(1), datetime.timedelta(hours=24), datetime.timedelta(0)),
-    *(uuid.UUID(int=1), pathlib.PurePosixPath("a/b"), pathlib.PurePosixPath("a//b")),
-    *(range(0), range(3, 3), range(0, 3, 2), range(0, 4, 2), range(1)),
-    *(Point(1), Point(1.0), Point("a", (1, 2)), Name("a"), Name("A"), Name("b"), (Name("a"), 1)),
-    *((Name("A"), True), frozenset([Name("a")])),
+LATER = NOON + datetime.timedelta(hours=2)
+# Those of a line are equal to each other, or look as if they were.
+FAMILIES: list[list[Any]] = [
+    [0, 0.0, -0.0, False, Decimal(0), Fraction(0), 0j, Decimal("-0"), None, "", b"", (), ...],
+    [1, 1.0, True, Decimal("1.00"), Fraction(1), 1 + 0j, complex(1, -0.0), Level.LOW, "1", (1,)],
+    [2, Level.HIGH, Decimal(2), Right.WRITE, 0.5, Fraction(1, 2), Decimal("0.5"), 0.5 + 0j, 0.5j],
+    [0.1, Decimal("0.1"), Fraction(1, 10), Decimal.from_float(0.1), Fraction(1, 3), -1, -2, 1j],
+    [2**53, 2.0**53, 2**53 + 1, 2**61 - 1, 2**61, -(2**61), 2.0**61, 2**63, 2.0**63, 2**64],
+    [10**40, 1e40, Decimal(10**40), Fraction(10**40), 10**400, Decimal("1e400"), 5e-324],
+    [float("inf"), Decimal("inf"), -float("inf"), Decimal("-inf"), "inf", 10**400],
+    ["a", b"a", "é" * 300, "w", "\ud800", "a\0", b"a\0", "12345678", b"12345678", "é", "e\u0301"],
+    [Color.RED, Color.BLUE, Right.READ, Right.READ | Right.WRITE, 1, "blue", int, Name, len],
+    [(1,), (True,), (1.0, "a"), (1, "a"), ((1,), 2), Place(1, 2), (1, 2), (1, (2.0,)), (1, 2.0)],
+    [frozenset(), frozenset([1, 2]), frozenset([2.0, True]), frozenset("ab"), (frozenset([1]),)],
+    [NOON, NOON.date(), NOON.time(), NOON.replace(fold=1), str(NOON), NOON.time().replace(fold=1)],
+    [NOON.replace(tzinfo=UTC), NOON.replace(tzinfo=EAST), LATER.replace(tzinfo=EAST), LATER, NOON],
+    [NOON.time().replace(tzinfo=UTC), LATER.time().replace(tzinfo=EAST), LATER.time()],
+    [datetime.timedelta(1), datetime.timedelta(hours=24), datetime.timedelta(0), 86400, 0],
+    [uuid.UUID(int=1), 1, pathlib.PurePosixPath("a/b"), pathlib.PurePosixPath("a//b"), "a/b"],
+    [range(0), range(3, 3), range(0, 3, 2), range(0, 4, 2), range(1), (0,), (0, 2)],
+    [Point(1), Point(1.0), Point("a", (1, 2)), Point("a", (True, 2.0)), (1, 0), Point(1, 0)],
+    [Name("a"), Name("A"), Name("b"), (Name("a"), 1), (Name("A"), True), frozenset([Name("a")])],
 ]
+POOL = [key for family in FAMILIES for key in family]
+# Each sequence has a few families, so that relatives meet.
+known = st.shared(st.lists(st.sampled_from(FAMILIES), min_size=1, max_size=3), key="families")
+relatives = known.flatmap(lambda families: st.sampled_from(families).flatmap(st.sampled_from))
 
 numbers = (
     st.integers()
@@ -102,7 +107,7 @@ some_keys = st.recursive(
     lambda inner: st.lists(inner, max_size=3).map(tuple) | st.frozensets(inner, max_size=3),
     max_leaves=4,
 )
-keys = st.sampled_from(POOL) | st.sampled_from(POOL) | some_keys
+keys = relatives | relatives | relatives | st.sampled_from(POOL) | some_keys
 GONE = object()  # stands for a deletion
 pairs = st.lists(st.tuples(keys, values), max_size=5)
 
@@ -127,6 +132,11 @@ class DictMachine(Counting):
     @rule(key=keys, value=values)
     def put(self, key: Any, value: Any) -> None:
         self.both("__setitem__", key, value)
+
+    @rule(family=st.sampled_from(FAMILIES).flatmap(st.permutations), n=st.integers(2, 20))
+    def put_relatives(self, family: list[Any], n: int) -> None:
+        for i, key in enumerate(family[:n]):
+            self.both("__setitem__", key, i)
 
     @rule(key=keys)
     def put_a_shared_one(self, key: Any) -> None:
