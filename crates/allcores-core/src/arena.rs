@@ -86,6 +86,8 @@ pub struct Header {
     pub class_free: [AtomicU64; CLASSES],
     /// By size class: where to go on looking for room.
     pub class_scan: [AtomicU64; CLASSES],
+    /// When somebody last looked for the dead just because it had time; `os::monotonic`.
+    pub looked: AtomicU64,
 }
 // SAFETY: atomics only.
 unsafe impl Shared for Header {}

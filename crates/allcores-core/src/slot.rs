@@ -14,7 +14,10 @@
 //! slot's byte meanwhile, so there is one at a time, and when it dies as well, the next
 //! one starts again; every step of the recovery can be repeated.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{
+    AtomicU32, AtomicU64,
+    Ordering::{Relaxed, SeqCst},
+};
 
 use crate::arena::{Arena, Offset, SLOTS_AT, Shared, arena};
 use crate::crash::crash_point;
@@ -28,6 +31,10 @@ pub const SLOTS: usize = 4096;
 pub const SLOT_BYTES: usize = 128;
 /// The bits of an owner in a word.
 pub const OWNER_MASK: u32 = (1 << 30) - 1;
+
+/// How often those who wait look around, all together. A guess: four times in the second
+/// within which memory is to be back, at a system call or two for each process.
+const LOOK_NS: u64 = 250_000_000;
 
 const SLOT_BITS: u32 = 12;
 const GENERATION_MASK: u32 = (1 << 18) - 1;
@@ -324,6 +331,22 @@ pub fn recover_all() -> Result<usize> {
         }
     }
     Ok(found)
+}
+
+/// For those who wait, without any lock held: looks for the dead, if nobody has for a while.
+/// So what they held is back within a second also where nobody was told of a death.
+pub fn look_around() {
+    let Some(arena) = crate::arena::existing() else {
+        return;
+    };
+    let looked = &arena.header().looked;
+    let (last, now) = (looked.load(Relaxed), os::monotonic());
+    // A clock of another kind, or nonsense, is as good as long ago.
+    let recent = now.checked_sub(last).is_some_and(|ago| ago < LOOK_NS);
+    if !recent && looked.compare_exchange(last, now, Relaxed, Relaxed).is_ok() {
+        // An error comes out again where somebody waits for what the dead held.
+        let _ = recover_all();
+    }
 }
 
 /// Owners that live at this moment.

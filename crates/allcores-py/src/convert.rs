@@ -6,7 +6,7 @@ use std::time::Duration;
 use allcores_core::handle::Handle;
 use allcores_core::os;
 use allcores_core::wait::Deadline;
-use allcores_core::{Error, Result};
+use allcores_core::{Error, Result, slot};
 use pyo3::exceptions::{
     PyMemoryError, PyOSError, PyOverflowError, PyRuntimeError, PyTypeError, PyValueError,
 };
@@ -74,6 +74,7 @@ pub fn waiting<T: Send>(
     let mut raised: Option<PyErr> = None;
     let result = py.detach(|| {
         let mut pulse = || {
+            slot::look_around();
             if !may_handle_signals() {
                 return Ok(());
             }
