@@ -11,13 +11,13 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from benches import idle
+from benches import idle, tasks
 
 now = time.perf_counter
 LOCK_ROUNDS = 500_000
 PING_PONGS = 4_000
 QUEUE_ITEMS = 50_000
-POOL_TASKS = 10_000
+BIG_ITEMS = 10_000
 
 
 class Case(NamedTuple):
@@ -229,23 +229,55 @@ def _nothing(number: int) -> int:
     return number
 
 
-def _pool_map(mp: Any, chunksize: int | None) -> float:
-    with mp.get_context("fork").Pool(2) as pool:
-        pool.map(_nothing, range(100))
-        start = now()
-        result = pool.map(_nothing, range(POOL_TASKS), chunksize)
-        seconds = now() - start
-    if result != list(range(POOL_TASKS)):
-        raise RuntimeError("Pool.map returned something else than it should have")
-    return POOL_TASKS / seconds / 1e3
+def _lock_rounds(lock: Any, go: Any, rounds: int) -> None:
+    go.wait()
+    for _ in range(rounds):
+        lock.acquire()
+        lock.release()
 
 
-def pool_map(mp: Any) -> float:
-    return _pool_map(mp, None)
+def lock_contended(mp: Any) -> float:
+    context = mp.get_context("fork")
+    lock, go = context.Lock(), context.Event()
+    children = [
+        context.Process(target=_lock_rounds, args=(lock, go, LOCK_ROUNDS)) for _ in range(2)
+    ]
+    for child in children:
+        child.start()
+    start = now()
+    go.set()
+    for child in children:
+        child.join()
+    return 2 * LOCK_ROUNDS / (now() - start) / 1e3
 
 
-def pool_map_single(mp: Any) -> float:
-    return _pool_map(mp, 1)
+def _barrier_child(barrier: Any, rounds: int) -> None:
+    for _ in range(rounds):
+        barrier.wait()
+
+
+def barrier_ping_pong(mp: Any) -> float:
+    barrier = mp.get_context("fork").Barrier(2)
+    return _with_child(mp, _barrier_child, (barrier,), barrier.wait)
+
+
+def _produce_bytes(queue: Any, count: int) -> None:
+    data = bytes(64 << 10)
+    for _ in range(count):
+        queue.put(data)
+
+
+def queue_bytes(mp: Any) -> float:
+    context = mp.get_context("fork")
+    queue = context.Queue(64)
+    child = context.Process(target=_produce_bytes, args=(queue, BIG_ITEMS))
+    child.start()
+    queue.get()
+    start = now()
+    total = sum(len(queue.get()) for _ in range(BIG_ITEMS - 1))
+    seconds = now() - start
+    child.join()
+    return total / seconds / 1e9
 
 
 def process_start(mp: Any) -> float:
@@ -263,14 +295,19 @@ def process_start(mp: Any) -> float:
 CASES: dict[str, Case] = {
     "lock": Case(lock_uncontended, "ns", "Lock, uncontended: acquire and release", target="<= 1"),
     "lock_with": Case(lock_with, "ns", "Lock, uncontended: with", target="<= 1"),
+    "lock_contended": Case(
+        lock_contended, "k/s", "Lock, 2 processes, nothing inside", more_is_better=True
+    ),
     "event": Case(event_ping_pong, "µs", "Event: there and back, median", target="<= 0.2"),
     "condition": Case(
         condition_ping_pong, "µs", "Condition: there and back, median", target="<= 0.2"
     ),
     "semaphore": Case(semaphore_ping_pong, "µs", "Semaphore: there and back, median"),
+    "barrier": Case(barrier_ping_pong, "µs", "Barrier of 2: a round, median"),
     "queue": Case(
         queue_throughput, "k/s", "Queue: small integers, one writer", more_is_better=True
     ),
+    "queue_bytes": Case(queue_bytes, "GB/s", "Queue: 64 KB bytes, one writer", more_is_better=True),
     "queue_ping": Case(queue_ping_pong, "µs", "Queue: there and back, median"),
     "dict_get": Case(
         dict_get, "k/s", "Manager().dict: get an int", more_is_better=True, target=">= 10"
@@ -281,9 +318,17 @@ CASES: dict[str, Case] = {
     "dict_count": Case(
         dict_count, "k/s", "Manager().dict: count, 2 processes", more_is_better=True, target=">= 10"
     ),
-    "pool": Case(pool_map, "k/s", "Pool.map of nothing, default chunks", more_is_better=True),
+    "pool": Case(tasks.map_default, "k/s", "Pool.map, 1,000,000 ints", more_is_better=True),
     "pool_single": Case(
-        pool_map_single, "k/s", "Pool.map of nothing, chunksize 1", more_is_better=True
+        tasks.map_single, "k/s", "Pool.map, chunksize 1", more_is_better=True, target=">= 500 k/s"
+    ),
+    "pool_imap": Case(
+        tasks.imap_single, "k/s", "imap_unordered", more_is_better=True, target=">= 400 k/s"
+    ),
+    "pool_async": Case(tasks.apply_async, "k/s", "apply_async, all results", more_is_better=True),
+    "pool_apply": Case(tasks.apply_hot, "µs", "apply: there and back, median"),
+    "pool_tiny": Case(
+        tasks.tiny_tasks, "x", "map of 1 µs tasks against a loop", more_is_better=True
     ),
     "process": Case(process_start, "ms", "Process: fork, start and join, median"),
     "idle": Case(idle.waiter, "ms/s", "CPU time of the dearest idle waiter", target="<= 1 ms/s"),

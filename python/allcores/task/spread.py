@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from typing import Any
 
 from allcores import _core
@@ -74,7 +75,9 @@ class MapResult(ApplyResult, _std.MapResult):  # type: ignore[type-arg]
         self._starts: list[int] = []
         self._counts: list[int] = []
         self._parts_out = 0
-        self._item_ns = 0.0  # how long an item takes; 0 is unknown
+        # How long an item took in the latest tasks; the least of it counts: the rest may have
+        # been waiting for a processor.
+        self._took: deque[float] = deque(maxlen=4)
         if length == 0:
             self._success = True
             self._complete()
@@ -129,8 +132,8 @@ class MapResult(ApplyResult, _std.MapResult):  # type: ignore[type-arg]
         """Return how many items the next task gets."""
         if self._chunksize is not None:
             return min(self._chunksize, left)
-        if self._item_ns:
-            size = int(_TASK_NS / self._item_ns)
+        if self._took:
+            size = int(_TASK_NS / min(self._took))
         else:
             size = min(_FIRST, self._length // (16 * self._workers))
         # Smaller towards the end, so that all workers end at about the same time.
@@ -159,7 +162,7 @@ class MapResult(ApplyResult, _std.MapResult):  # type: ignore[type-arg]
         if left < 1 or self._ready:
             return
         spent = (time.monotonic_ns() - lease.start) / (at + 1)
-        if left * max(self._item_ns, spent) < _WORTH_NS:
+        if left * max([spent, *self._took]) < _WORTH_NS:
             return
         keep = at + 1 + left // 2
         with self._lock:
@@ -204,8 +207,7 @@ class MapResult(ApplyResult, _std.MapResult):  # type: ignore[type-arg]
             self._counts[part] = 0
             self._parts_out -= 1
             self._settled += count
-            item_ns = max(took, 1) / count
-            self._item_ns = (self._item_ns + item_ns) / 2 if self._item_ns else item_ns
+            self._took.append(max(took, 1) / count)
         self._look()
 
     def _look(self) -> None:
