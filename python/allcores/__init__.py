@@ -7,7 +7,7 @@
     with mp.Pool() as pool:
         print(pool.map(lambda x: x * x, range(10)))
 
-The package from the outside in: ``context`` (start methods), ``process``, ``pool``,
+The package from the outside in: ``context`` (start methods), ``process``, ``pool``, ``executor``,
 ``queues``, ``synchronize``, ``sharedctypes`` and ``managers``, ``connection``; ``pickling`` and
 ``launch`` bring code and data to the children; ``errors`` has the exceptions. Below them is
 ``_core``, the shared memory of a program and all its processes.
@@ -33,6 +33,7 @@ from allcores.process import active_children, current_process, parent_process
 
 if _TYPE_CHECKING:
     from allcores import errors as errors
+    from allcores.executor import ProcessPoolExecutor as ProcessPoolExecutor
 
 __all__ = [
     "Array",
@@ -49,6 +50,7 @@ __all__ = [
     "Pool",
     "Process",
     "ProcessError",
+    "ProcessPoolExecutor",
     "Queue",
     "RLock",
     "RawArray",
@@ -118,4 +120,10 @@ def __getattr__(name: str) -> _Any:
         import allcores.errors
 
         return allcores.errors
+    if name == "ProcessPoolExecutor":
+        # Not before somebody wants it: concurrent.futures takes its time to import.
+        from allcores.executor import ProcessPoolExecutor
+
+        globals()[name] = ProcessPoolExecutor
+        return ProcessPoolExecutor
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

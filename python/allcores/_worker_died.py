@@ -1,11 +1,22 @@
-"""``errors.WorkerDied``, apart because its base is slow to import (see errors.py)."""
+"""``errors.WorkerDied`` and its like, apart because their base is slow to import (see errors.py)."""
 
 from __future__ import annotations
 
 import signal as _signal
 from concurrent.futures.process import BrokenProcessPool
 
-from allcores.errors import AllcoresError
+from allcores.errors import AllcoresError, TaskCancelled
+
+
+class InitializerFailed(AllcoresError, BrokenProcessPool):
+    """The initializer of a pool failed, or its workers can't start; the pool is over.
+
+    ``__cause__`` is what the initializer raised.
+    """
+
+
+class WorkersEnded(TaskCancelled, BrokenProcessPool):
+    """``terminate_workers()`` or ``kill_workers()`` ended the workers before this call had."""
 
 
 class WorkerDied(AllcoresError, BrokenProcessPool):
@@ -49,7 +60,8 @@ class WorkerDied(AllcoresError, BrokenProcessPool):
         return type(self), self.args, self.__dict__
 
 
-WorkerDied.__module__ = "allcores.errors"
+for _error in (InitializerFailed, WorkerDied, WorkersEnded):
+    _error.__module__ = "allcores.errors"
 
 
 def _signal_name(number: int) -> str:

@@ -11,11 +11,13 @@ place, so that programs written for those keep working::
     ├── TaskCancelled
     ├── TaskExited           also SystemExit
     ├── TaskFailed           also multiprocessing.pool.MaybeEncodingError
-    ├── InitializerFailed    also RuntimeError
+    ├── InitializerFailed    also concurrent.futures.process.BrokenProcessPool
+    ├── WorkersEnded         also TaskCancelled and BrokenProcessPool
     └── WorkerDied           also concurrent.futures.process.BrokenProcessPool
 
-``WorkerDied`` is made on first use: its second base lives in ``concurrent.futures.process``,
-which is slow to import and needed by nobody whose workers live. ``TaskFailed`` likewise.
+``WorkerDied`` and the two before it are made on first use: their second base lives in
+``concurrent.futures.process``, which is slow to import and needed by nobody whose workers live.
+``TaskFailed`` likewise.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ from multiprocessing.context import TimeoutError as _MultiprocessingTimeout
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from allcores._worker_died import InitializerFailed as InitializerFailed
     from allcores._worker_died import WorkerDied as WorkerDied
+    from allcores._worker_died import WorkersEnded as WorkersEnded
     from allcores.task.failure import TaskFailed as TaskFailed
 
 __all__ = [
@@ -39,6 +43,7 @@ __all__ = [
     "TaskFailed",
     "TaskTimeout",
     "WorkerDied",
+    "WorkersEnded",
 ]
 
 
@@ -91,19 +96,12 @@ class TaskExited(AllcoresError, SystemExit):
         return type(self), (self.message, self.code)
 
 
-class InitializerFailed(AllcoresError, RuntimeError):
-    """The initializer of a pool failed, or its workers can't start; the pool is over.
-
-    ``__cause__`` is what the initializer raised.
-    """
-
-
 def __getattr__(name: str) -> Any:
-    if name == "WorkerDied":
-        from allcores._worker_died import WorkerDied
+    if name in ("InitializerFailed", "WorkerDied", "WorkersEnded"):
+        from allcores import _worker_died
 
-        globals()["WorkerDied"] = WorkerDied
-        return WorkerDied
+        globals()[name] = found = getattr(_worker_died, name)
+        return found
     if name == "TaskFailed":
         from allcores.task.failure import TaskFailed
 

@@ -46,14 +46,27 @@ def call(line: Line, function: Function, job: Any, args: tuple[Any, ...], kwargs
         args: positional arguments.
         kwargs: keyword arguments.
     """
-    tag = job._job << 32
     try:
-        plain = not kwargs and not function.refs
-        if plain and _core.post(line.tasks, tag, function.head, CALL, args):
-            return
-        _post(line, function, tag, CALL, (args, kwargs), 0)
+        put_call(line, function, job._job << 32, args, kwargs)
     except Exception as error:
         _fail(line, job, 0, error)
+
+
+def put_call(
+    line: Line, function: Function, tag: int, args: tuple[Any, ...], kwargs: Any
+) -> None:
+    """As `call`, but raise what keeps it from travelling.
+
+    Args:
+        line: the pool's rings.
+        function: what to call.
+        tag: of the task.
+        args: positional arguments.
+        kwargs: keyword arguments.
+    """
+    plain = not kwargs and not function.refs
+    if not plain or not _core.post(line.tasks, tag, function.head, CALL, args):
+        _post(line, function, tag, CALL, (args, kwargs), 0)
 
 
 def each(
@@ -119,13 +132,37 @@ def several(
     """
     tag = job._job << 32 | part
     try:
-        if not function.refs and _core.post_items(
-            line.tasks, tag, function.head, what, items, start, stop
-        ):
-            return
-        _post(line, function, tag, what, items[start:stop], job._first(part))
+        put_items(line, function, tag, what, items, start, stop, job._first(part))
     except Exception as error:
         _fail(line, job, part, error)
+
+
+def put_items(
+    line: Line,
+    function: Function,
+    tag: int,
+    what: int,
+    items: Sequence[Any],
+    start: int,
+    stop: int,
+    first: int,
+) -> None:
+    """As `several`, but raise what keeps an item from travelling.
+
+    Args:
+        line: the pool's rings.
+        function: what to call.
+        tag: of the task.
+        what: MAP or STARMAP.
+        items: what they are some of; can be sliced.
+        start: index of the first.
+        stop: index behind the last.
+        first: index, in the whole input, of the first.
+    """
+    if function.refs or not _core.post_items(
+        line.tasks, tag, function.head, what, items, start, stop
+    ):
+        _post(line, function, tag, what, items[start:stop], first)
 
 
 def _fail(line: Line, job: Any, part: int, error: Exception) -> None:

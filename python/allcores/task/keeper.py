@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections.abc import Callable
 from multiprocessing.connection import wait
 
 from allcores.task.crew import Crew
@@ -29,11 +30,14 @@ class Keeper:
     Args:
         line: the rings.
         crew: the workers.
+        after: called by the thread as it ends, if there is anything to call.
     """
 
-    def __init__(self, line: Line, crew: Crew) -> None:
+    def __init__(
+        self, line: Line, crew: Crew, after: Callable[[], object] | None = None
+    ) -> None:
         self.thread = threading.Thread(
-            target=_keep, args=(line, crew), name="allcores-pool", daemon=True
+            target=_run, args=(line, crew, after), name="allcores-pool", daemon=True
         )
         try:
             self.thread.start()
@@ -49,6 +53,12 @@ class Keeper:
         """Wait for its end; a call from the thread itself returns at once."""
         if threading.current_thread() is not self.thread:
             self.thread.join()
+
+
+def _run(line: Line, crew: Crew, after: Callable[[], object] | None) -> None:
+    _keep(line, crew)
+    if after is not None:
+        after()
 
 
 def _keep(line: Line, crew: Crew) -> None:

@@ -233,7 +233,7 @@ class Line:
         """Wait until `done()`, draining results where no other thread does.
 
         Args:
-            job: releases the locks in its `_waiters` at each news.
+            job: releases the locks in its `_batons` at each news.
             done: whether there is nothing more to wait for.
             timeout: seconds; None for ever.
         """
@@ -243,7 +243,7 @@ class Line:
         baton = threading.Lock()
         baton.acquire()
         self.waiting.append(baton)
-        job._waiters = [*job._waiters, baton]
+        job._batons = [*job._batons, baton]
         try:
             while not done():
                 if self.state == TERMINATE or self.broken is not None:
@@ -265,7 +265,7 @@ class Line:
                     baton.acquire(timeout=left)
             return True
         finally:
-            job._waiters = [other for other in job._waiters if other is not baton]
+            job._batons = [other for other in job._batons if other is not baton]
             self.waiting.remove(baton)
             self.left_at = time.monotonic()
             self.pass_on()

@@ -50,7 +50,7 @@ INITIALIZING = 1
 READY = 2
 
 # Jobs that were given up: word `job % CANCELLED_WORDS` holds the number of one.
-CANCELLED_WORDS = 256
+CANCELLED_WORDS = 1024
 
 
 def kind(what: int) -> int:

@@ -32,7 +32,7 @@ class ApplyResult(_std.ApplyResult):  # type: ignore[type-arg]
     _ready = False
     _success = False
     _value: Any = None
-    _waiters: Sequence[Any] = ()
+    _batons: Sequence[Any] = ()
     _kept: Any = None
     _call: tuple[tuple[Any, ...], dict[str, Any]] | None = None
 
@@ -136,7 +136,7 @@ class ApplyResult(_std.ApplyResult):  # type: ignore[type-arg]
         self._ready = True
         self._line.finish(self._job, early)
         self._pool = self._kept = self._call = None
-        for baton in self._waiters:
+        for baton in self._batons:
             wake(baton)
 
 

@@ -47,7 +47,7 @@ class IMapIterator(_std.IMapIterator):  # type: ignore[type-arg]
         self._feed_at = 0  # items taken when the feed wants to be called again
         self._length: int | None = None  # in tasks, once known
         self._error: BaseException | None = None
-        self._waiters: Sequence[Any] = ()
+        self._batons: Sequence[Any] = ()
         self._kept: Any = None
         self._lock = threading.RLock()
         self._feed: Callable[[], None] = lambda: None
@@ -184,5 +184,5 @@ class IMapIterator(_std.IMapIterator):  # type: ignore[type-arg]
             self._line.finish(self._job)
             self._pool = self._kept = None
             self._feed()
-        for baton in self._waiters:
+        for baton in self._batons:
             wake(baton)

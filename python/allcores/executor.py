@@ -1,0 +1,364 @@
+"""``ProcessPoolExecutor``: `concurrent.futures` over the tasks and workers of `Pool`.
+
+How a task travels is drawn in task/README.md. task/future.py is the future, task/backlog.py what
+lies between `submit` and the ring; this module is the face.
+
+Other than in the standard library:
+
+- A worker that dies fails the call that it ran, with `WorkerDied`, a `BrokenProcessPool`, and is
+  replaced; the executor goes on.
+- A future can be cancelled until a worker takes its call, not just until it is next but one.
+- All workers start with the first call. ``max_tasks_per_child`` does with ``fork``, too.
+- Who waits in ``result()`` fetches results itself: there is no thread in between.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor
+from multiprocessing import context as _std_context
+from multiprocessing import util
+from typing import Any
+
+from allcores.task import bring
+from allcores.task.backlog import FutureLine
+from allcores.task.crew import Crew
+from allcores.task.future import Future
+from allcores.task.keeper import Keeper
+from allcores.task.line import CLOSE, TERMINATE
+from allcores.task.records import CALL, MAP, STARMAP
+
+__all__ = ["ProcessPoolExecutor"]
+
+
+class ProcessPoolExecutor(Executor):
+    """Worker processes, and futures of the calls that they make.
+
+    Args:
+        max_workers: how many workers; None for one a usable core (`allcores.cpus.cpu_count`).
+        mp_context: says how the workers start; None for the default context.
+        initializer: called in each worker as it starts. When it raises, all calls fail with
+            `InitializerFailed`, a `BrokenProcessPool`.
+        initargs: arguments of the initializer.
+        max_tasks_per_child: calls (or chunks of a map) after which a worker is replaced; None
+            for never.
+
+    Raises:
+        ValueError: a count below 1.
+        TypeError: a count that is no whole number; an initializer that can't be called.
+
+    Example:
+        >>> import allcores
+        >>> with allcores.ProcessPoolExecutor(2) as executor:
+        ...     executor.submit(pow, 2, 10).result()
+        1024
+    """
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        mp_context: Any = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: Iterable[Any] = (),
+        *,
+        max_tasks_per_child: int | None = None,
+    ) -> None:
+        self._max_workers = _worker_count(max_workers)
+        if initializer is not None and not callable(initializer):
+            raise TypeError(f"initializer must be a callable, not {initializer!r}")
+        if max_tasks_per_child is not None:
+            if not isinstance(max_tasks_per_child, int):
+                raise TypeError(
+                    f"max_tasks_per_child must be an integer or None, not {max_tasks_per_child!r}"
+                )
+            if max_tasks_per_child < 1:
+                raise ValueError(f"max_tasks_per_child must be >= 1, not {max_tasks_per_child}")
+        self._mp_context = _our_context(mp_context)
+        self._start_args = (initializer, tuple(initargs), max_tasks_per_child)
+        self._closed = False
+        self._line = line = FutureLine()
+        self._crew = Crew(
+            line, self._mp_context.Process, self._max_workers, *self._start_args
+        )
+        self._keeper: Keeper | None = None
+        # A forgotten executor does what has been submitted, and its workers leave.
+        self._forgotten = util.Finalize(self, _forget, args=(line,))
+
+    @property
+    def _processes(self) -> dict[int, Any]:
+        return {worker.pid: worker for worker in self._crew.workers}
+
+    # Calls.
+
+    def submit(  # type: ignore[override]
+        self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any
+    ) -> Future:
+        """Have a worker call ``fn(*args, **kwargs)``; return the future of that.
+
+        What can't travel fails the future, with `NotPicklable`.
+
+        Args:
+            fn: what to call.
+            args: positional arguments.
+            kwargs: keyword arguments.
+
+        Raises:
+            RuntimeError: `shutdown` has been called.
+            concurrent.futures.process.BrokenProcessPool: the initializer failed.
+        """
+        return self._submit(fn, (args, kwargs), CALL, 0)
+
+    def _submit(self, fn: Callable[..., Any], call: Any, what: int, first: int) -> Future:
+        line = self._line
+        with line.posting:
+            if self._keeper is None or self._closed or line.broken is not None:
+                self._start()
+            future = Future(line, call, what, first)
+            try:
+                bring.function(line, future, fn, often=False)
+            except Exception as error:
+                future._lost(0, error)
+            else:
+                line.submit(future)
+        line.ring_bell()
+        return future
+
+    def _start(self) -> None:
+        """Start the workers; or say why there is no call to be made."""
+        line = self._line
+        if line.broken is not None:
+            raise line.broken()
+        if self._closed:
+            raise RuntimeError(
+                "cannot schedule new futures after shutdown (leaving its `with` block shuts an "
+                "executor down); make another one"
+            )
+        line.started = True
+        try:
+            self._crew.fill()
+            # Only now: under fork the workers must not be copies of a process with this thread.
+            ended = _Ended(line)
+            self._keeper = Keeper(line, self._crew, ended)
+        except BaseException:
+            self._crew.end()
+            self._crew.workers.clear()
+            raise
+        # The end of the program waits for what has been submitted.
+        ended.at_exit = util.Finalize(
+            None, _finish, args=(line, self._keeper), exitpriority=15
+        )
+
+    def map(  # type: ignore[override]
+        self,
+        fn: Callable[..., Any],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        buffersize: int | None = None,
+    ) -> Iterator[Any]:
+        """Call ``fn(*items)`` for the items of each step; return an iterator over the results.
+
+        The results are in the order of the input. What is left is cancelled when the iterator
+        is closed, or a call has raised.
+
+        Args:
+            fn: what to call.
+            iterables: as in the builtin ``map``. Read to the end at once without a
+                `buffersize`.
+            timeout: seconds from now, after which waiting for a result raises TimeoutError.
+            chunksize: calls that travel together.
+            buffersize: tasks (calls, or chunks) submitted ahead of what has been taken from the
+                iterator; then the input may be endless.
+
+        Raises:
+            ValueError: a size below 1.
+            TypeError: a `buffersize` that is no whole number.
+        """
+        if chunksize < 1:
+            raise ValueError(f"chunksize must be >= 1, not {chunksize!r}")
+        if buffersize is not None and not isinstance(buffersize, int):
+            raise TypeError(f"buffersize must be an integer or None, not {buffersize!r}")
+        if buffersize is not None and buffersize < 1:
+            raise ValueError(f"buffersize must be None or > 0, not {buffersize}")
+        end = None if timeout is None else time.monotonic() + timeout
+        calls = _calls(iterables, chunksize)
+        futures = deque(
+            self._submit(fn, call, what, first)
+            for what, first, call in itertools.islice(calls, buffersize)
+        )
+        # The iterator doesn't keep the executor, unless it has more to submit.
+        later = None if buffersize is None else (self if futures else None)
+        return _results(futures, later, fn, calls, end, chunksize > 1)
+
+    # The end.
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more calls; the workers leave when those submitted are done.
+
+        Args:
+            wait: return only when they have left.
+            cancel_futures: cancel the calls that have not begun.
+        """
+        line = self._line
+        with line.posting:
+            self._closed = True
+        if cancel_futures:
+            line.cancel_pending()
+        line.shut(CLOSE)
+        if self._keeper is None:
+            line.release()
+        elif wait:
+            self._keeper.join()
+
+    def terminate_workers(self) -> None:
+        """End the workers with SIGTERM, and shut down.
+
+        Calls under way or not begun fail with `WorkersEnded`, a `BrokenProcessPool`.
+        """
+        self._end_workers("terminate")
+
+    def kill_workers(self) -> None:
+        """End the workers with SIGKILL, and shut down.
+
+        Calls under way or not begun fail with `WorkersEnded`, a `BrokenProcessPool`.
+        """
+        self._end_workers("kill")
+
+    def _end_workers(self, how: str) -> None:
+        line = self._line
+        with line.posting:
+            self._closed = True
+        if self._keeper is None or not self._keeper.thread.is_alive():
+            self.shutdown()
+            return
+
+        def make() -> BaseException:
+            from allcores.errors import WorkersEnded
+
+            return WorkersEnded(
+                f"{how}_workers() ended the executor's workers before this call had ended; "
+                "shutdown() lets calls end first"
+            )
+
+        line.broken = make
+        line.shut(TERMINATE)
+        # The keeper first, or it would replace the workers that are ended here.
+        self._keeper.join()
+        if how == "kill":
+            for worker in list(self._crew.workers):
+                worker.kill()
+        self._crew.end()
+        line.cancel()
+        line.release()
+
+
+class _Ended:
+    """Called by the keeper's thread at its end.
+
+    Args:
+        line: the rings.
+    """
+
+    def __init__(self, line: FutureLine) -> None:
+        self.line = line
+        self.at_exit: Any = None
+
+    def __call__(self) -> None:
+        if self.at_exit is not None:
+            self.at_exit.cancel()
+        if self.line.state != TERMINATE:  # then who ends the workers does it after that
+            self.line.release()
+
+
+def _forget(line: FutureLine) -> None:
+    line.shut(CLOSE)
+    if not line.started:
+        line.release()
+
+
+def _finish(line: FutureLine, keeper: Keeper) -> None:
+    line.shut(CLOSE)
+    keeper.join()
+
+
+def _worker_count(count: int | None) -> int:
+    if count is None:
+        from allcores.cpus import cpu_count
+
+        return cpu_count()
+    if not isinstance(count, int):
+        try:
+            count = count.__index__()
+        except AttributeError:
+            raise TypeError(
+                "max_workers must be a whole number or None for one a core, "
+                f"not {type(count).__name__} ({count!r:.60})"
+            ) from None
+    if count < 1:
+        raise ValueError(f"max_workers must be greater than 0, not {count}; None means one a core")
+    return count
+
+
+def _our_context(context: Any) -> Any:
+    """Return the context to start workers with: ours, when given the standard library's own."""
+    from allcores import context as ours
+
+    if context is None:
+        return ours.default_context.get_context()
+    if isinstance(context, _std_context.BaseContext) and not isinstance(context, ours.BaseContext):
+        return ours.default_context.get_context(context.get_start_method())
+    return context
+
+
+def _calls(iterables: tuple[Iterable[Any], ...], size: int) -> Iterator[tuple[int, int, Any]]:
+    """Return what to submit: kind of task, index of its first item, and its call or items."""
+    steps = zip(*iterables, strict=False)
+    if size == 1:
+        return ((CALL, index, (step, {})) for index, step in enumerate(steps))
+    what, items = STARMAP, iter(steps)
+    if len(iterables) == 1:
+        what, items = MAP, iter(iterables[0])
+    chunks = iter(lambda: list(itertools.islice(items, size)), [])
+    return ((what, index * size, chunk) for index, chunk in enumerate(chunks))
+
+
+def _results(
+    futures: deque[Future],
+    executor: ProcessPoolExecutor | None,
+    fn: Callable[..., Any],
+    calls: Iterator[tuple[int, int, Any]],
+    end: float | None,
+    chunks: bool,
+) -> Iterator[Any]:
+    later = None if executor is None else weakref.ref(executor)
+    del executor
+
+    def generate() -> Iterator[Any]:
+        try:
+            while futures:
+                future = futures[0]
+                if later is not None and (found := later()) is not None:
+                    for what, first, call in itertools.islice(calls, 1):
+                        futures.append(found._submit(fn, call, what, first))
+                    del found
+                value = future.result(None if end is None else end - time.monotonic())
+                futures.popleft()
+                del future
+                if chunks:
+                    value.reverse()
+                    while value:
+                        yield value.pop()
+                else:
+                    # A list, so that the generator doesn't hold what it has yielded.
+                    box = [value]
+                    del value
+                    yield box.pop()
+        finally:
+            for future in futures:
+                future.cancel()
+
+    return generate()

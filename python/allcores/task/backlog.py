@@ -1,0 +1,214 @@
+"""The line of an executor: of the tasks submitted, a bounded number is on the ring.
+
+The others wait in `pending`, so that the ring never spills, and so that a future that was cancelled
+is passed over for certain: the words that name cancelled jobs tell as many jobs apart as can be on
+the ring at once, and these have consecutive numbers.
+
+Whoever drains results posts from `pending` as there is room; so does `submit`.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from typing import Any
+from weakref import WeakSet
+
+from allcores.errors import AllcoresError
+from allcores.task import bring
+from allcores.task.future import PENDING, Future
+from allcores.task.line import TAIL_S, TERMINATE, Line
+from allcores.task.records import CALL, CANCELLED_WORDS
+
+# Tasks on the ring at most, and how few are to be left when more are posted.
+_MOST = CANCELLED_WORDS // 2
+_REFILL = _MOST // 2
+# Among the jobs, what is pending; results have numbers from 1 up.
+_BACKLOG = -1
+
+
+class FutureLine(Line):
+    """The rings of an executor, and the futures under way.
+
+    Attributes:
+        posting: held by who puts tasks on the ring.
+        settling: held for the moment in which a future without a condition is settled.
+        pending: futures whose tasks are not on the ring yet, the oldest first.
+        started: there is a keeper, which gives the rings back in the end.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.posting = threading.RLock()
+        self.settling = threading.RLock()
+        self.pending: deque[Future] = deque()
+        self.started = False
+        self._posted = 0  # tasks that were ever put on the ring
+        self._gap = 0  # the last of them whose future was cancelled there
+        _lines.add(self)
+
+    # Out.
+
+    def submit(self, future: Future) -> None:
+        """Post a future's task, now or when there is room; the caller holds `posting`.
+
+        Args:
+            future: has its function in `_kept`.
+        """
+        if not self.pending and self.tasks.qsize() < _MOST:
+            self._post(future)
+            return
+        self.jobs[_BACKLOG] = self
+        self.pending.append(future)
+        if self.broken is not None:
+            self._abort(self.why_over())
+        elif self.tasks.qsize() < _REFILL:
+            self._fill()
+
+    def _post(self, future: Future) -> None:
+        try:
+            self._put(future)
+        except Exception as error:
+            self._failed(future, error)
+
+    def _put(self, future: Future) -> None:
+        future._job = job = self.add(future)
+        turn = self._posted + 1
+        function, call = future._kept, future._call
+        if future._what != CALL:
+            bring.put_items(
+                self, function, job << 32, future._what, call, 0, len(call), future._index
+            )
+        else:
+            bring.put_call(self, function, job << 32, *call)
+        self._posted = future._turn = turn
+        if self.broken is not None or self.state == TERMINATE:
+            # `cancel` may have looked for futures before this one was there.
+            future._abort(self.why_over())
+
+    def _failed(self, future: Future, error: Exception) -> None:
+        if self.state == TERMINATE:
+            error = self.why_over()  # type: ignore[assignment]
+        future._lost(0, error)
+
+    def _fill(self) -> None:
+        """Post what is pending as far as there is room; the caller holds `posting`."""
+        failed: list[tuple[Future, Exception]] = []
+        pending = self.pending
+        room = _MOST - self.tasks.qsize()
+        while pending:
+            future = pending[0]
+            if future._state == PENDING:
+                if room <= 0:
+                    break
+                room -= 1
+                try:
+                    self._put(future)
+                except Exception as error:
+                    failed.append((future, error))
+            pending.popleft()
+        if not pending:
+            self.finish(_BACKLOG)
+        for future, error in failed:
+            self._failed(future, error)
+
+    def _feed(self) -> None:
+        # Who holds it is submitting, or will be back here with the next result.
+        if self.tasks is None or self.tasks.qsize() >= _REFILL or not self.posting.acquire(False):
+            return
+        try:
+            if self.pending and self.state != TERMINATE:
+                self._fill()
+        finally:
+            self.posting.release()
+
+    # In.
+
+    def drain(self, timeout: float) -> int:
+        """As `Line.drain`; posts what is pending.
+
+        Args:
+            timeout: seconds to wait for the first.
+        """
+        if not self.pending:
+            return self.collect(timeout)
+        self._feed()
+        count = self.collect(timeout)
+        self._feed()
+        return count
+
+    def slice(self) -> float:
+        """Return the seconds for which a drainer may sleep."""
+        if self.pending and self._gap > self._posted - self.tasks.qsize():
+            # Workers pass over cancelled tasks without a word.
+            return TAIL_S
+        return super().slice()
+
+    # Of one future.
+
+    def begun(self, future: Future) -> bool:
+        """Return whether a future's task has been taken off the ring.
+
+        Args:
+            future: one that is not done.
+        """
+        tasks = self.tasks
+        return tasks is not None and future._turn <= self._posted - tasks.qsize()
+
+    def withdraw(self, future: Future) -> None:
+        """See to it that a cancelled future's task isn't begun; the caller holds `posting`.
+
+        Args:
+            future: has been cancelled before it had begun.
+        """
+        if future._job:
+            self._gap = int(future._turn)
+            self.finish(future._job, early=True)
+
+    def cancel_pending(self) -> None:
+        """Cancel each future whose task has not begun."""
+        for job in [*self.pending, *self.jobs.values()]:
+            if isinstance(job, Future):
+                job.cancel()
+        self._feed()
+        with self.posting:
+            if self.pending and self.tasks is not None:
+                self._fill()
+
+    def _abort(self, error: BaseException) -> None:
+        """Fail all that is pending: this line is the job of these."""
+        with self.posting:
+            pending, self.pending = self.pending, deque()
+            self.finish(_BACKLOG)
+        for future in pending:
+            future._abort(error)
+
+    def _disown(self) -> None:
+        """Forget everything, in the copy that a fork has made of it."""
+        self.posting, self.settling = threading.RLock(), threading.RLock()
+        self.draining = threading.Lock()
+        self._cancelled = memoryview(bytearray(8 * CANCELLED_WORDS)).cast("Q")
+        self.state = TERMINATE
+        self.broken = _elsewhere
+
+
+def _elsewhere() -> BaseException:
+    return _Elsewhere(
+        "this executor belongs to the process that this one was forked from; make another one here"
+    )
+
+
+class _Elsewhere(AllcoresError, RuntimeError):
+    """An executor or future was used in a fork of its process."""
+
+
+_lines: WeakSet[FutureLine] = WeakSet()
+
+
+def _after_fork() -> None:
+    for line in list(_lines):
+        line._disown()
+
+
+os.register_at_fork(after_in_child=_after_fork)
