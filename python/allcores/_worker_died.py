@@ -1,4 +1,4 @@
-"""``errors.WorkerDied`` and its like, apart because their base is slow to import (see errors.py)."""
+"""``errors.WorkerDied`` and the like, apart: their base is slow to import (see errors.py)."""
 
 from __future__ import annotations
 

@@ -81,9 +81,7 @@ class ProcessPoolExecutor(Executor):
         self._start_args = (initializer, tuple(initargs), max_tasks_per_child)
         self._closed = False
         self._line = line = FutureLine()
-        self._crew = Crew(
-            line, self._mp_context.Process, self._max_workers, *self._start_args
-        )
+        self._crew = Crew(line, self._mp_context.Process, self._max_workers, *self._start_args)
         self._keeper: Keeper | None = None
         # A forgotten executor does what has been submitted, and its workers leave.
         self._forgotten = util.Finalize(self, _forget, args=(line,))
@@ -148,9 +146,7 @@ class ProcessPoolExecutor(Executor):
             self._crew.workers.clear()
             raise
         # The end of the program waits for what has been submitted.
-        ended.at_exit = util.Finalize(
-            None, _finish, args=(line, self._keeper), exitpriority=15
-        )
+        ended.at_exit = util.Finalize(None, _finish, args=(line, self._keeper), exitpriority=15)
 
     def map(  # type: ignore[override]
         self,

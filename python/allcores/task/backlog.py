@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from typing import Any
 from weakref import WeakSet
 
 from allcores.errors import AllcoresError

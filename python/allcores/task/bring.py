@@ -52,9 +52,7 @@ def call(line: Line, function: Function, job: Any, args: tuple[Any, ...], kwargs
         _fail(line, job, 0, error)
 
 
-def put_call(
-    line: Line, function: Function, tag: int, args: tuple[Any, ...], kwargs: Any
-) -> None:
+def put_call(line: Line, function: Function, tag: int, args: tuple[Any, ...], kwargs: Any) -> None:
     """As `call`, but raise what keeps it from travelling.
 
     Args:

@@ -24,7 +24,7 @@ from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from allcores.task.line import wake
-from allcores.task.records import CALL
+from allcores.task.records import CALL, STARMAP
 from allcores.timeouts import seconds
 
 if TYPE_CHECKING:
@@ -216,4 +216,5 @@ class Future(_StdFuture):  # type: ignore[type-arg]
         """Return what the function was called with for one of its items."""
         if self._what == CALL:
             return self._call or ((), {})
-        return self._call[item], {}
+        found = self._call[item]
+        return (tuple(found) if self._what == STARMAP else (found,)), {}

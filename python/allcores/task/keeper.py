@@ -33,9 +33,7 @@ class Keeper:
         after: called by the thread as it ends, if there is anything to call.
     """
 
-    def __init__(
-        self, line: Line, crew: Crew, after: Callable[[], object] | None = None
-    ) -> None:
+    def __init__(self, line: Line, crew: Crew, after: Callable[[], object] | None = None) -> None:
         self.thread = threading.Thread(
             target=_run, args=(line, crew, after), name="allcores-pool", daemon=True
         )
