@@ -18,6 +18,7 @@ LOCK_ROUNDS = 500_000
 PING_PONGS = 4_000
 QUEUE_ITEMS = 50_000
 BIG_ITEMS = 10_000
+EXECUTOR_CALLS = 20_000
 
 
 class Case(NamedTuple):
@@ -280,6 +281,31 @@ def queue_bytes(mp: Any) -> float:
     return total / seconds / 1e9
 
 
+def _executor(mp: Any) -> Any:
+    if mp.__name__ == "allcores":
+        make = mp.ProcessPoolExecutor
+    else:
+        from concurrent.futures import ProcessPoolExecutor as make
+    return make(2, mp.get_context("fork"))
+
+
+def executor_submit(mp: Any) -> float:
+    with _executor(mp) as executor:
+        executor.submit(_nothing, 1).result()
+        start = now()
+        futures = [executor.submit(_nothing, number) for number in range(EXECUTOR_CALLS)]
+        result = [future.result() for future in futures]
+        seconds = now() - start
+    if result != list(range(EXECUTOR_CALLS)):
+        raise RuntimeError("the futures have other results than they should have")
+    return EXECUTOR_CALLS / seconds / 1e3
+
+
+def executor_round_trip(mp: Any) -> float:
+    with _executor(mp) as executor:
+        return _median_round(lambda: executor.submit(_nothing, 1).result(), PING_PONGS)
+
+
 def process_start(mp: Any) -> float:
     context = mp.get_context("fork")
     times = []
@@ -329,6 +355,12 @@ CASES: dict[str, Case] = {
     "pool_apply": Case(tasks.apply_hot, "µs", "apply: there and back, median"),
     "pool_tiny": Case(
         tasks.tiny_tasks, "x", "map of 1 µs tasks against a loop", more_is_better=True
+    ),
+    "executor_submit": Case(
+        executor_submit, "k/s", "Executor: submit 20,000, then all results", more_is_better=True
+    ),
+    "executor_round_trip": Case(
+        executor_round_trip, "µs", "Executor: submit(...).result(), median"
     ),
     "process": Case(process_start, "ms", "Process: fork, start and join, median"),
     "idle": Case(idle.waiter, "ms/s", "CPU time of the dearest idle waiter", target="<= 1 ms/s"),

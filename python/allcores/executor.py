@@ -92,9 +92,7 @@ class ProcessPoolExecutor(Executor):
 
     # Calls.
 
-    def submit(  # type: ignore[override]
-        self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any
-    ) -> Future:
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
         """Have a worker call ``fn(*args, **kwargs)``; return the future of that.
 
         What can't travel fails the future, with `NotPicklable`.
@@ -148,7 +146,7 @@ class ProcessPoolExecutor(Executor):
         # The end of the program waits for what has been submitted.
         ended.at_exit = util.Finalize(None, _finish, args=(line, self._keeper), exitpriority=15)
 
-    def map(  # type: ignore[override]
+    def map(
         self,
         fn: Callable[..., Any],
         *iterables: Iterable[Any],
@@ -315,7 +313,8 @@ def _calls(iterables: tuple[Iterable[Any], ...], size: int) -> Iterator[tuple[in
     steps = zip(*iterables, strict=False)
     if size == 1:
         return ((CALL, index, (step, {})) for index, step in enumerate(steps))
-    what, items = STARMAP, iter(steps)
+    what: int = STARMAP
+    items: Iterator[Any] = iter(steps)
     if len(iterables) == 1:
         what, items = MAP, iter(iterables[0])
     chunks = iter(lambda: list(itertools.islice(items, size)), [])

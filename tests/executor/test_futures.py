@@ -7,7 +7,7 @@ import concurrent.futures as std
 import pickle
 import threading
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.pool import MaybeEncodingError
+from multiprocessing.pool import MaybeEncodingError  # type: ignore[attr-defined]
 from typing import Any
 
 import allcores

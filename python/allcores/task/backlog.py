@@ -87,9 +87,7 @@ class FutureLine(Line):
             future._abort(self.why_over())
 
     def _failed(self, future: Future, error: Exception) -> None:
-        if self.state == TERMINATE:
-            error = self.why_over()  # type: ignore[assignment]
-        future._lost(0, error)
+        future._lost(0, self.why_over() if self.state == TERMINATE else error)
 
     def _fill(self) -> None:
         """Post what is pending as far as there is room; the caller holds `posting`."""
@@ -109,8 +107,8 @@ class FutureLine(Line):
             pending.popleft()
         if not pending:
             self.finish(_BACKLOG)
-        for future, error in failed:
-            self._failed(future, error)
+        for future, reason in failed:
+            self._failed(future, reason)
 
     def _feed(self) -> None:
         # Who holds it is submitting, or will be back here with the next result.
