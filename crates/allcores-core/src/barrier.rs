@@ -427,7 +427,7 @@ impl BarrierBlock {
         if !word.waiters && !self.swap(word, marked) {
             return Ok(true);
         }
-        wait::sleep(self.low(), marked.pack() as u32, deadline, pulse)
+        wait::doze(self.low(), marked.pack() as u32, deadline, pulse)
     }
 
     fn wait_for(&self, phase: u32, deadline: &Deadline, pulse: Pulse) -> Result<Outcome> {

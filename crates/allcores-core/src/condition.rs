@@ -298,7 +298,7 @@ impl ConditionBlock {
         }
         crash_point!("condition.sleep: ASLEEP");
         loop {
-            match wait::sleep(node.low(), asleep as u32, deadline, pulse) {
+            match wait::doze(node.low(), asleep as u32, deadline, pulse) {
                 Ok(true) if state_of(node.load()) == NOTIFIED => return Ok(true),
                 Ok(true) => self.rescue(None)?,
                 // Too late to give up when somebody has notified us already.

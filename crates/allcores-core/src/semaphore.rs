@@ -394,7 +394,7 @@ impl SemaphoreBlock {
                 continue;
             }
             crash_point!("semaphore.wait: marked, about to sleep");
-            match wait::sleep(self.low(), WAITERS, deadline, pulse) {
+            match wait::doze(self.low(), WAITERS, deadline, pulse) {
                 Ok(true) if self.value() == 0 => looked = self.recover_holders(looked)?,
                 Ok(true) => {}
                 Ok(false) => {

@@ -21,9 +21,9 @@ use crate::os;
 /// is left to wake up, and recover, on a busy machine. Each wake-up for nothing costs 15 to
 /// 40 µs, so that an idle waiter takes up to a millisecond of a second (`benches/idle.py`).
 pub const SLICE: Duration = Duration::from_millis(50);
-/// The longest single sleep of who waits for what nobody has: an item, room, an event. A death
-/// matters here only in the moment between the news and the wake-up. A guess: what is back
-/// within a second has been looked for four times.
+/// The longest single sleep of who waits for anything else: an item, room, an event, a unit, the
+/// others. A death matters here in the moment between the news and the wake-up, or when it is
+/// noticed by nobody else. A guess: what is to be back within a second is looked for four times.
 const DOZE: Duration = Duration::from_millis(250);
 
 /// Bounds of the spinning, in nanoseconds. The lower one is what an answer from a
@@ -118,7 +118,7 @@ pub fn sleep(word: &AtomicU32, expected: u32, deadline: &Deadline, pulse: Pulse)
     sleep_for(SLICE, word, expected, deadline, pulse)
 }
 
-/// Like [`sleep`], in longer slices: for what no process has, so that none can die with it.
+/// Like [`sleep`], in longer slices: for what no single process has, as it has a lock.
 ///
 /// # Errors
 /// What `pulse` says.
