@@ -132,10 +132,10 @@ def describe(job: Any, part: int, item: int) -> tuple[int, str]:
     index = job._first(part) + item
     try:
         args, kwargs = job._arguments(part, item)
+        shown = [shorten(arg) for arg in args]
+        shown += [f"{name}={shorten(arg)}" for name, arg in kwargs.items()]
     except Exception:
         return index, "(unknown arguments)"  # the input was changed meanwhile, or can't be read
-    shown = [shorten(arg) for arg in args]
-    shown += [f"{name}={shorten(arg)}" for name, arg in kwargs.items()]
     return index, f"({', '.join(shown)})"
 
 

@@ -82,6 +82,8 @@ class Line:
             while number in self.jobs:
                 number = number % _LAST_JOB + 1
             self._last_job = number
+            if self._cancelled[number % CANCELLED_WORDS] == number:
+                self._cancelled[number % CANCELLED_WORDS] = 0  # of the same number, long ago
             self.jobs[number] = job
         return number
 
