@@ -17,10 +17,10 @@ use crate::error::Result;
 use crate::os;
 
 /// The longest single sleep of who waits for what somebody has: the next waiter has the lock
-/// of a dead owner within 100 ms, also where nobody was told of the death, and half of that
-/// is left to wake up, and recover, on a busy machine. Each wake-up for nothing costs 15 to
-/// 40 µs, so that an idle waiter takes up to a millisecond of a second (`benches/idle.py`).
-pub const SLICE: Duration = Duration::from_millis(50);
+/// of a dead owner within 100 ms, also where nobody was told of the death, and a quarter of
+/// that is left to wake up and recover. Each wake-up for nothing costs 15 to 70 µs, so that an
+/// idle waiter takes up to a millisecond of a second (`benches/idle.py`).
+pub const SLICE: Duration = Duration::from_millis(75);
 /// The longest single sleep of who waits for anything else: an item, room, an event, a unit, the
 /// others. A death matters here in the moment between the news and the wake-up, or when it is
 /// noticed by nobody else. A guess: what is to be back within a second is looked for four times.
