@@ -191,3 +191,16 @@ def test_results_go_to_several_callers_and_threads_at_once(forked: Any) -> None:
         applies = [threads.submit(forked.apply, same, (i,)) for i in range(100)]
         assert all(m.result() == list(range(3000)) for m in maps)
         assert [a.result() for a in applies] == list(range(100))
+
+
+def test_an_input_that_fails_does_so_in_the_place_of_its_task(forked: Any) -> None:
+    def numbers() -> Any:
+        yield from range(7)
+        raise LookupError
+
+    for size, before in ((1, 7), (2, 6), (4, 4), (10, 0)):
+        results = forked.imap(same, numbers(), size)
+        assert [next(results) for _ in range(before)] == list(range(before))
+        with pytest.raises(LookupError):
+            next(results)
+        assert list(results) == []

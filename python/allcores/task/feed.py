@@ -128,6 +128,8 @@ class Feed:
             batch.extend(itertools.islice(items, wanted))
         except BaseException as error:
             failed = error
+            # The error comes in the place of the task that it left unfinished.
+            del batch[len(batch) // self._size * self._size :]
         self._make(batch)
         if failed is None and len(batch) == wanted:
             return True
