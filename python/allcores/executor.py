@@ -20,13 +20,12 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
-from multiprocessing import context as _std_context
 from multiprocessing import util
 from typing import Any
 
 from allcores.task import bring
 from allcores.task.backlog import FutureLine
-from allcores.task.crew import Crew
+from allcores.task.crew import Crew, our_context, worker_count
 from allcores.task.future import Future
 from allcores.task.keeper import Keeper
 from allcores.task.line import CLOSE, TERMINATE
@@ -67,7 +66,9 @@ class ProcessPoolExecutor(Executor):
         *,
         max_tasks_per_child: int | None = None,
     ) -> None:
-        self._max_workers = _worker_count(max_workers)
+        self._max_workers = worker_count(
+            max_workers, "max_workers", "max_workers must be greater than 0"
+        )
         if initializer is not None and not callable(initializer):
             raise TypeError(f"initializer must be a callable, not {initializer!r}")
         if max_tasks_per_child is not None:
@@ -77,7 +78,7 @@ class ProcessPoolExecutor(Executor):
                 )
             if max_tasks_per_child < 1:
                 raise ValueError(f"max_tasks_per_child must be >= 1, not {max_tasks_per_child}")
-        self._mp_context = _our_context(mp_context)
+        self._mp_context = our_context(mp_context)
         self._start_args = (initializer, tuple(initargs), max_tasks_per_child)
         self._closed = False
         self._line = line = FutureLine()
@@ -277,35 +278,6 @@ def _forget(line: FutureLine) -> None:
 def _finish(line: FutureLine, keeper: Keeper) -> None:
     line.shut(CLOSE)
     keeper.join()
-
-
-def _worker_count(count: int | None) -> int:
-    if count is None:
-        from allcores.cpus import cpu_count
-
-        return cpu_count()
-    if not isinstance(count, int):
-        try:
-            count = count.__index__()
-        except AttributeError:
-            raise TypeError(
-                "max_workers must be a whole number or None for one a core, "
-                f"not {type(count).__name__} ({count!r:.60})"
-            ) from None
-    if count < 1:
-        raise ValueError(f"max_workers must be greater than 0, not {count}; None means one a core")
-    return count
-
-
-def _our_context(context: Any) -> Any:
-    """Return the context to start workers with: ours, when given the standard library's own."""
-    from allcores import context as ours
-
-    if context is None:
-        return ours.default_context.get_context()
-    if isinstance(context, _std_context.BaseContext) and not isinstance(context, ours.BaseContext):
-        return ours.default_context.get_context(context.get_start_method())
-    return context
 
 
 def _calls(iterables: tuple[Iterable[Any], ...], size: int) -> Iterator[tuple[int, int, Any]]:

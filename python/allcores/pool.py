@@ -17,7 +17,6 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterable
-from multiprocessing import context as _std_context
 from multiprocessing import pool as _std
 from multiprocessing import util
 from multiprocessing.pool import (  # type: ignore[attr-defined]
@@ -29,7 +28,7 @@ from multiprocessing.pool import (  # type: ignore[attr-defined]
 from typing import Any
 
 from allcores.task import bring, cut
-from allcores.task.crew import Crew
+from allcores.task.crew import Crew, our_context, worker_count
 from allcores.task.feed import NEVER_BLOCK, Feed, ahead
 from allcores.task.keeper import Keeper
 from allcores.task.line import CLOSE, RUN, TERMINATE, Line
@@ -96,7 +95,9 @@ class Pool(_std.Pool):
         self._pool: list[Any] = []
         self._state = INIT
         self._pid = os.getpid()
-        self._processes = _worker_count(processes)
+        self._processes = worker_count(
+            processes, "processes", "Number of processes must be at least 1"
+        )
         if maxtasksperchild is not None and (
             not isinstance(maxtasksperchild, int) or maxtasksperchild < 1
         ):
@@ -105,7 +106,7 @@ class Pool(_std.Pool):
             )
         if initializer is not None and not callable(initializer):
             raise TypeError(f"initializer must be a callable, not {initializer!r}")
-        self._ctx = _our_context(context)
+        self._ctx = our_context(context)
         self._line = Line()
         self._crew = Crew(
             self._line,
@@ -434,37 +435,6 @@ class Pool(_std.Pool):
                     f"{name} must be something that can be called, not {type(value).__name__} "
                     f"({value!r:.60})"
                 )
-
-
-def _worker_count(processes: int | None) -> int:
-    if processes is None:
-        from allcores.cpus import cpu_count
-
-        return cpu_count()
-    if not isinstance(processes, int):
-        try:
-            processes = processes.__index__()
-        except AttributeError:
-            raise TypeError(
-                "processes must be a whole number or None for one a core, "
-                f"not {type(processes).__name__} ({processes!r:.60})"
-            ) from None
-    if processes < 1:
-        raise ValueError(
-            f"Number of processes must be at least 1, not {processes}; None means one a core"
-        )
-    return processes
-
-
-def _our_context(context: Any) -> Any:
-    """Return the context to start workers with: ours, when given the standard library's own."""
-    from allcores import context as ours
-
-    if context is None:
-        return ours.default_context.get_context()
-    if isinstance(context, _std_context.BaseContext) and not isinstance(context, ours.BaseContext):
-        return ours.default_context.get_context(context.get_start_method())
-    return context
 
 
 def _maker(cls: type[Pool], ctx: Any) -> Callable[..., Any]:

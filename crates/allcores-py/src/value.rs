@@ -4,11 +4,12 @@
 //! The bytes are only read by processes of the same program, so numbers are in native order.
 
 use pyo3::exceptions::PyRuntimeError;
-use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{
     PyBool, PyBytes, PyFloat, PyInt, PyList, PyNone, PyRange, PyRangeMethods, PyString, PyTuple,
 };
+
+use crate::item::small_int;
 
 /// A pickle.
 pub const PICKLE: u8 = 0;
@@ -50,7 +51,7 @@ pub fn nonsense() -> PyErr {
 #[inline]
 pub fn encode(object: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> Option<u8> {
     if let Ok(number) = object.cast_exact::<PyInt>() {
-        out.extend_from_slice(&word_of(number)?.to_ne_bytes());
+        out.extend_from_slice(&small_int(number)?.to_ne_bytes());
         Some(INT)
     } else if let Ok(number) = object.cast_exact::<PyFloat>() {
         out.extend_from_slice(&number.value().to_ne_bytes());
@@ -74,15 +75,6 @@ pub fn encode(object: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> Option<u8> {
     } else {
         None
     }
-}
-
-/// An int, when 64 bits hold it.
-#[inline]
-fn word_of(number: &Bound<'_, PyInt>) -> Option<i64> {
-    let mut overflow = 0;
-    // SAFETY: an int exactly, so no Python code runs and there is no other failure.
-    let value = unsafe { ffi::PyLong_AsLongLongAndOverflow(number.as_ptr(), &mut overflow) };
-    (overflow == 0).then_some(value)
 }
 
 /// Like [`encode`], for the arguments of a call.
@@ -155,7 +147,7 @@ fn encode_run<'py>(
     let all = std::iter::once(first.clone()).chain(items);
     if first.cast_exact::<PyInt>().is_ok() {
         for item in all {
-            let number = word_of(item.cast_exact::<PyInt>().ok()?)?;
+            let number = small_int(item.cast_exact::<PyInt>().ok()?)?;
             out.extend_from_slice(&number.to_ne_bytes());
         }
         Some(INTS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Iterable
+from multiprocessing import context as _std_context
 from multiprocessing import util
 from multiprocessing.connection import wait
 from typing import Any
@@ -164,3 +165,47 @@ class Crew:
                 worker.join()
         self._leases.clear()
         _core.recover()
+
+
+def worker_count(count: int | None, name: str, too_few: str) -> int:
+    """Return how many workers there are to be.
+
+    Args:
+        count: what the caller wants; None for one a usable core.
+        name: of the argument, for messages.
+        too_few: what is wrong with a count below 1.
+
+    Raises:
+        ValueError: a count below 1.
+        TypeError: a count that is no whole number.
+    """
+    if count is None:
+        from allcores.cpus import cpu_count
+
+        return cpu_count()
+    if not isinstance(count, int):
+        try:
+            count = count.__index__()
+        except AttributeError:
+            raise TypeError(
+                f"{name} must be a whole number or None for one a core, "
+                f"not {type(count).__name__} ({count!r:.60})"
+            ) from None
+    if count < 1:
+        raise ValueError(f"{too_few}, not {count}; None means one a core")
+    return count
+
+
+def our_context(context: Any) -> Any:
+    """Return the context to start workers with: ours, when given the standard library's own.
+
+    Args:
+        context: what the caller gave; None for the default one.
+    """
+    from allcores import context as ours
+
+    if context is None:
+        return ours.default_context.get_context()
+    if isinstance(context, _std_context.BaseContext) and not isinstance(context, ours.BaseContext):
+        return ours.default_context.get_context(context.get_start_method())
+    return context

@@ -4,6 +4,7 @@ use allcores_core::ring::Got;
 use pyo3::exceptions::PyException;
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyList};
 
 use super::{FAILURE, LIST, POKE, UNSENDABLE, VALUE, split};
@@ -193,9 +194,8 @@ pub fn load(py: Python<'_>, encoding: u8, got: Got, at: usize) -> PyResult<Bound
         let bytes = got.bytes().get(at..).ok_or_else(value::nonsense)?;
         return value::decode(py, encoding, bytes);
     }
-    let loads = py
-        .import(intern!(py, "pickle"))?
-        .getattr(intern!(py, "loads"))?;
+    static LOADS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let loads = LOADS.import(py, "pickle", "loads")?;
     match got.into_parcel() {
         // The message, and with it what it refers to, lives until the object that is made
         // of it holds that itself.
