@@ -23,12 +23,11 @@ from concurrent.futures import Executor
 from multiprocessing import util
 from typing import Any
 
-from allcores.task import bring
+from allcores.engines.contract import CLOSE, TERMINATE
 from allcores.task.backlog import FutureLine
 from allcores.task.crew import Crew, our_context, worker_count
 from allcores.task.future import Future
 from allcores.task.keeper import Keeper
-from allcores.task.line import CLOSE, TERMINATE
 from allcores.task.records import CALL, MAP, STARMAP
 
 __all__ = ["ProcessPoolExecutor"]
@@ -116,7 +115,7 @@ class ProcessPoolExecutor(Executor):
                 self._start()
             future = Future(line, call, what, first)
             try:
-                bring.function(line, future, fn, often=False)
+                line.function(future, fn, often=False)
             except Exception as error:
                 future._lost(0, error)
             else:

@@ -27,11 +27,12 @@ from multiprocessing.pool import (  # type: ignore[attr-defined]
 )
 from typing import Any
 
-from allcores.task import bring, cut
+from allcores.engines.contract import CLOSE, RUN, TERMINATE
+from allcores.task import cut
 from allcores.task.crew import Crew, our_context, worker_count
 from allcores.task.feed import NEVER_BLOCK, Feed, ahead
 from allcores.task.keeper import Keeper
-from allcores.task.line import CLOSE, RUN, TERMINATE, Line
+from allcores.task.line import Line
 from allcores.task.records import MAP, STARMAP
 from allcores.task.result import ApplyResult
 from allcores.task.spread import MapResult
@@ -202,11 +203,11 @@ class Pool(_std.Pool):
         args, kwargs = tuple(args), dict(kwds)
         result = ApplyResult(self, callback, error_callback, (args, kwargs))
         try:
-            function = bring.function(self._line, result, func, often=False)
+            function = self._line.function(result, func, often=False)
         except Exception as error:
             result._fail(error)
         else:
-            bring.call(self._line, function, result, args, kwargs)
+            self._line.call(function, result, args, kwargs)
         return result
 
     # A call for each item.
@@ -309,7 +310,7 @@ class Pool(_std.Pool):
         if len(items) == 0:
             return result
         try:
-            function = bring.function(self._line, result, func, often=len(items) > 1)
+            function = self._line.function(result, func, often=len(items) > 1)
         except Exception as error:
             result._fail(error)
         else:
@@ -357,7 +358,7 @@ class Pool(_std.Pool):
         iterator = iter(iterable)
         result = IMapIterator(self, size, ordered)
         try:
-            function = bring.function(self._line, result, func, often=True)
+            function = self._line.function(result, func, often=True)
         except Exception as error:
             result._fail(error)
             return result

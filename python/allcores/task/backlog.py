@@ -14,10 +14,11 @@ import threading
 from collections import deque
 from weakref import WeakSet
 
+from allcores.engines.contract import TERMINATE
 from allcores.errors import AllcoresError
 from allcores.task import bring
 from allcores.task.future import PENDING, Future
-from allcores.task.line import TAIL_S, TERMINATE, Line
+from allcores.task.line import TAIL_S, Line
 from allcores.task.records import CALL, CANCELLED_WORDS
 
 # Tasks on the ring at most, and how few are to be left when more are posted.

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from allcores import _core, pickling
+from allcores.engines.contract import TERMINATE
 from allcores.errors import NotPicklable
 from allcores.task.function import Function
-from allcores.task.line import TERMINATE, Line
 from allcores.task.records import CALL, ONE, STAR_ONE, kind
+
+if TYPE_CHECKING:
+    from allcores.task.line import Line
 
 # Errors that mean "can't be pickled". Any other one is the object's own, raised by its
 # __reduce__ or __getstate__, and means what it says.

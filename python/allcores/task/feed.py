@@ -12,9 +12,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
-from allcores.task import bring
-from allcores.task.function import Function
-from allcores.task.line import TERMINATE
+from allcores.engines.contract import TERMINATE
 from allcores.task.records import MAP, ONE
 
 # Tasks that a call keeps under way or waiting to be taken: enough that workers don't starve
@@ -55,7 +53,7 @@ class Feed:
         limit: tasks that may be ahead of the consumer.
     """
 
-    def __init__(self, job: Any, function: Function, items: Iterator[Any], limit: int) -> None:
+    def __init__(self, job: Any, function: Any, items: Iterator[Any], limit: int) -> None:
         self._job = job
         self._function = function
         self._size: int = job._chunksize
@@ -152,11 +150,11 @@ class Feed:
         if self._size == 1:
             self._posted = first + len(batch)
             job._sent.update(zip(range(first, self._posted), batch, strict=True))
-            bring.each(line, self._function, job, ONE, batch, 0, len(batch), first)
+            line.each(self._function, job, ONE, batch, 0, len(batch), first)
             return
         for start in range(0, len(batch), self._size):
             piece = batch[start : start + self._size]
             part = self._posted
             self._posted += 1
             job._sent[part] = piece
-            bring.several(line, self._function, job, part, MAP, piece, 0, len(piece))
+            line.several(self._function, job, part, MAP, piece, 0, len(piece))

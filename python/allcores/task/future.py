@@ -23,7 +23,7 @@ from concurrent.futures import Future as _StdFuture
 from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from allcores.task.line import wake
+from allcores.engines.contract import wake
 from allcores.task.records import CALL, STARMAP
 from allcores.timeouts import seconds
 

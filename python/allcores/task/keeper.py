@@ -13,8 +13,9 @@ import time
 from collections.abc import Callable
 from multiprocessing.connection import wait
 
+from allcores.engines.contract import CLOSE, RUN, TERMINATE
 from allcores.task.crew import Crew
-from allcores.task.line import CLOSE, RUN, SLICE_S, TERMINATE, Line
+from allcores.task.line import SLICE_S, Line
 
 # Should a bell be missed: how long until somebody looks, while something is under way.
 _LOOK_S = 1.0

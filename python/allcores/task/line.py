@@ -15,8 +15,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from allcores import _core
+from allcores.engines.contract import RUN, TERMINATE, Engine, wake
 from allcores.errors import TaskCancelled
-from allcores.task import failure
+from allcores.task import bring, failure
 from allcores.task.bell import Bell
 from allcores.task.function import Packed
 from allcores.task.records import CANCELLED_WORDS, POKE, STOP, kind
@@ -29,63 +30,40 @@ SLICE_S = 0.05
 TAIL_S = 0.002
 # Results that are delivered before the drainer looks whether its own has come.
 _BURST = 256
-# Job numbers are 32 bits.
-_LAST_JOB = (1 << 32) - 1
-
-RUN, CLOSE, TERMINATE = "RUN", "CLOSE", "TERMINATE"
 
 
-class Line:
-    """The rings of a pool, and what is under way on them.
-
-    A job is a result object. Its methods that take news, all with the part's number first:
-    ``_got(part, value)``, ``_got_many(parts, values)``, ``_got_list(part, values, nanoseconds)``,
-    ``_lost(part, error)``; and ``_abort(error)`` for the whole of it. News of a part that is
-    settled already is dropped there.
+class Line(Engine):
+    """The engine of processes: the rings of a pool, and what is under way on them.
 
     Attributes:
-        state: RUN, CLOSE or TERMINATE.
-        jobs: results that somebody may still wait for, by job number.
-        tails: numbers of the jobs of which all tasks are out, and some have several items.
         rebalance: called now and then while there are tails.
-        broken: makes the error of every call, once the pool can't go on.
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.tasks: Any = _core.Ring(_CELLS, True)
         self.results: Any = _core.Ring(_CELLS, True)
         self.cancelled = _core.Block(8 * CANCELLED_WORDS)
         self._cancelled = memoryview(self.cancelled).cast("B").cast("Q")
-        self.state = RUN
-        self.jobs: dict[int, Any] = {}
-        self.tails: set[int] = set()
         self.rebalance: Callable[[], None] = lambda: None
-        self.broken: Callable[[], BaseException] | None = None
         self.bell = Bell()
         self.parked = False
         self.draining = threading.Lock()
-        self.waiting: list[Any] = []
         self.left_at = 0.0  # when a caller last stopped draining, by time.monotonic()
         self.functions = Packed()
-        self._numbering = threading.Lock()
-        self._last_job = 0
         self._keeper_wants = False
 
-    def add(self, job: Any) -> int:
-        """Return the number of a new job.
+    def _count_anew(self) -> None:
+        for index, number in enumerate(self._cancelled):
+            if number < 1 << 31:  # of the round before
+                self._cancelled[index] = 0
 
-        Args:
-            job: takes its results.
-        """
-        with self._numbering:
-            number = self._last_job % _LAST_JOB + 1
-            while number in self.jobs:
-                number = number % _LAST_JOB + 1
-            self._last_job = number
-            if self._cancelled[number % CANCELLED_WORDS] == number:
-                self._cancelled[number % CANCELLED_WORDS] = 0  # of the same number, long ago
-            self.jobs[number] = job
-        return number
+    # Out.
+
+    function = bring.function
+    call = bring.call
+    each = bring.each
+    several = bring.several
 
     def post_stop(self) -> None:
         """Ask one worker, whichever takes it, to leave."""
@@ -103,8 +81,7 @@ class Line:
         Args:
             state: the new state; TERMINATE stays.
         """
-        if self.state != TERMINATE:
-            self.state = state
+        super().shut(state)
         self.parked = True  # whatever it is doing: the next sleep ends at once
         self.ring_bell()
 
@@ -205,72 +182,29 @@ class Line:
                 return
             time.sleep(0.001)  # a worker is in the middle of putting the first one
 
-    def give_up(self, make: Callable[[], BaseException]) -> None:
-        """Fail everything under way and everything to come.
-
-        Args:
-            make: makes the error.
-        """
-        self.broken = make
-        self.cancel()
-
-    def why_over(self) -> BaseException:
-        """Return the error of a call that the pool, broken or terminated, won't do."""
-        if self.broken is not None:
-            return self.broken()
-        return TaskCancelled(
-            "the pool was terminated before this call had ended; leaving its `with` block "
-            "terminates it: get() the results inside, or close() and join() it there"
-        )
-
     def cancel(self) -> None:
         """Fail everything under way."""
-        for job in list(self.jobs.values()):
-            job._abort(self.why_over())
+        super().cancel()
         self.poke()
 
     # Waiting.
 
-    def attend(self, job: Any, done: Callable[[], bool], timeout: float | None) -> bool:
-        """Wait until `done()`, draining results where no other thread does.
+    def _wait(self, job: Any, done: Callable[[], bool], baton: Any, timeout: float) -> None:
+        """Drain results, where no other thread does."""
+        if self._keeper_wants:
+            baton.acquire(timeout=min(timeout, TAIL_S))
+        elif self.state != TERMINATE and self.draining.acquire(False):
+            try:
+                if not done() and self.state != TERMINATE:
+                    self.drain(min(timeout, self.slice()))
+            finally:
+                self.draining.release()
+        else:
+            baton.acquire(timeout=timeout)
 
-        Args:
-            job: releases the locks in its `_batons` at each news.
-            done: whether there is nothing more to wait for.
-            timeout: seconds; None for ever.
-        """
-        if done():
-            return True
-        end = None if timeout is None else time.monotonic() + timeout
-        baton = threading.Lock()
-        baton.acquire()
-        self.waiting.append(baton)
-        job._batons = [*job._batons, baton]
-        try:
-            while not done():
-                if self.state == TERMINATE or self.broken is not None:
-                    # The call was made just as the pool ended, and came too late for `cancel`.
-                    job._abort(self.why_over())
-                    return True
-                left = 1.0 if end is None else min(1.0, end - time.monotonic())
-                if left <= 0:
-                    return False
-                if self._keeper_wants:
-                    baton.acquire(timeout=min(left, TAIL_S))
-                elif self.state != TERMINATE and self.draining.acquire(False):
-                    try:
-                        if not done() and self.state != TERMINATE:
-                            self.drain(min(left, self.slice()))
-                    finally:
-                        self.draining.release()
-                else:
-                    baton.acquire(timeout=left)
-            return True
-        finally:
-            job._batons = [other for other in job._batons if other is not baton]
-            self.waiting.remove(baton)
-            self.left_at = time.monotonic()
-            self.pass_on()
+    def _waited(self) -> None:
+        self.left_at = time.monotonic()
+        self.pass_on()
 
     def drain(self, timeout: float) -> int:
         """As `collect`; what is left of others' tasks goes to idle workers meanwhile.
@@ -319,11 +253,3 @@ class Line:
         self.bell.close()
         if locked:
             self.draining.release()
-
-
-def wake(baton: Any) -> None:
-    """Let the thread go on that waits for `baton`."""
-    try:
-        baton.release()
-    except RuntimeError:
-        pass  # it has been woken already

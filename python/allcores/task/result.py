@@ -9,7 +9,7 @@ from multiprocessing import TimeoutError
 from multiprocessing import pool as _std
 from typing import Any
 
-from allcores.task.line import Line, wake
+from allcores.engines.contract import Engine, wake
 from allcores.timeouts import seconds
 
 Callback = Callable[[Any], object] | None
@@ -44,7 +44,7 @@ class ApplyResult(_std.ApplyResult):  # type: ignore[type-arg]
         call: tuple[tuple[Any, ...], dict[str, Any]] | None = None,
     ) -> None:
         self._pool = pool
-        self._line: Line = pool._line
+        self._line: Engine = pool._line
         self._call = call
         if callback is not None:
             self._callback = callback

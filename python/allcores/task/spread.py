@@ -13,10 +13,9 @@ from collections import deque
 from typing import Any
 
 from allcores import _core
-from allcores.task import bring
+from allcores.engines.contract import TERMINATE
 from allcores.task.death import Lease
 from allcores.task.function import Function
-from allcores.task.line import TERMINATE
 from allcores.task.records import MAP, ONE, STAR_ONE, STARMAP, current, end
 from allcores.task.result import ApplyResult, Callback, ErrorCallback
 
@@ -121,7 +120,7 @@ class MapResult(ApplyResult, _std.MapResult):  # type: ignore[type-arg]
             self._open[start:stop] = b"\1" * (stop - start)
             self._next = stop
             what = ONE if self._what == MAP else STAR_ONE
-            bring.each(self._line, function, self, what, self._items, start, stop)
+            self._line.each(function, self, what, self._items, start, stop)
             return
         stop = self._next = start + self._size(self._length - start)
         if stop == self._length:
@@ -147,7 +146,7 @@ class MapResult(ApplyResult, _std.MapResult):  # type: ignore[type-arg]
             self._starts.append(start)
             self._counts.append(stop - start)
             self._parts_out += 1
-        bring.several(self._line, function, self, part, self._what, self._items, start, stop)
+        self._line.several(function, self, part, self._what, self._items, start, stop)
 
     def _share(self, part: int, lease: Lease, place: int) -> None:
         """Give half of the items that a worker has not begun to others.

@@ -9,8 +9,8 @@ from multiprocessing import TimeoutError
 from multiprocessing import pool as _std
 from typing import Any
 
+from allcores.engines.contract import Engine, wake
 from allcores.task.feed import Feed
-from allcores.task.line import Line, wake
 from allcores.timeouts import seconds
 
 
@@ -36,7 +36,7 @@ class IMapIterator(_std.IMapIterator):  # type: ignore[type-arg]
 
     def __init__(self, pool: Any, chunksize: int, ordered: bool) -> None:
         self._pool = pool
-        self._line: Line = pool._line
+        self._line: Engine = pool._line
         self._chunksize = chunksize
         self._ordered = ordered
         self._items: deque[Any] = deque()

@@ -1,0 +1,268 @@
+"""The contract between jobs, which want tasks done, and engines, which do them.
+
+A job is what the caller of a pool or an executor holds: it makes tasks, puts results in order, and
+knows when it is complete. An engine gets tasks done: in processes, in threads, in the thread that
+asks. Neither knows more of the other than what stands here.
+
+What an engine asks of a job:
+
+| the job's | is for |
+|---|---|
+| ``_job`` | its number, which `add` gave it |
+| ``_batons`` | locks that it releases (`wake`) at each news; from `attend` |
+| ``_got(part, value)`` | what a task of one call returned |
+| ``_got_many(parts, values)`` | the same for some tasks at once |
+| ``_got_list(part, values, ns)`` | what a task of several items returned, and how long it took |
+| ``_lost(part, error)`` | a task failed |
+| ``_abort(error)`` | the whole of it is to fail, without calling back |
+| ``_first(part)``, ``_arguments(part, item)`` | what a task was about, for messages |
+
+News of a part that is settled already, or of a job that is complete, is dropped by the job. An
+engine hands over news of one job from one thread at a time.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from allcores.errors import TaskCancelled
+
+RUN, CLOSE, TERMINATE = "RUN", "CLOSE", "TERMINATE"
+# Job numbers are 32 bits.
+_LAST_JOB = (1 << 32) - 1
+
+
+class Engine(ABC):
+    """What all engines share: jobs by number, waiting, the end.
+
+    Attributes:
+        state: RUN, CLOSE or TERMINATE.
+        jobs: those that somebody may still wait for, by number.
+        tails: numbers of the jobs of which all tasks are out, and some have several items.
+        broken: makes the error of every call, once the engine can't go on.
+        waiting: batons of the threads that wait for jobs.
+        lazy: tasks are done only while somebody waits for them.
+    """
+
+    lazy = False
+
+    def __init__(self) -> None:
+        self.state = RUN
+        self.jobs: dict[int, Any] = {}
+        self.tails: set[int] = set()
+        self.broken: Callable[[], BaseException] | None = None
+        self.waiting: list[Any] = []
+        # Reentrant: a signal handler may make a call, too.
+        self._numbering = threading.RLock()
+        self._last_job = 0
+
+    # Jobs.
+
+    def add(self, job: Any) -> int:
+        """Return the number of a new job.
+
+        Args:
+            job: takes its results.
+        """
+        with self._numbering:
+            number = self._last_job % _LAST_JOB + 1
+            if number < self._last_job:
+                self._count_anew()
+            while number in self.jobs:
+                number = number % _LAST_JOB + 1
+            self._last_job = number
+            self.jobs[number] = job
+        return number
+
+    def _count_anew(self) -> None:  # noqa: B027
+        """Job numbers begin at 1 again."""
+
+    def finish(self, number: int, early: bool = False) -> None:
+        """Forget a job that is complete.
+
+        Args:
+            number: the job.
+            early: its tasks that have not begun are not to begin.
+        """
+        self.jobs.pop(number, None)
+        self.tails.discard(number)
+
+    # Tasks.
+
+    @abstractmethod
+    def function(self, job: Any, func: Callable[..., Any], often: bool) -> Any:
+        """Return the function of a call as tasks carry it.
+
+        Args:
+            job: keeps what the function needs until it is complete.
+            func: the function.
+            often: whether several tasks will carry it.
+
+        Raises:
+            NotPicklable: it can't travel.
+        """
+
+    @abstractmethod
+    def call(self, function: Any, job: Any, args: tuple[Any, ...], kwargs: Any) -> None:
+        """Have one call made. One whose arguments can't travel fails.
+
+        Args:
+            function: what to call; from `function`.
+            job: takes the result, as its part 0.
+            args: positional arguments.
+            kwargs: keyword arguments.
+        """
+
+    @abstractmethod
+    def each(
+        self,
+        function: Any,
+        job: Any,
+        what: int,
+        items: Sequence[Any],
+        start: int,
+        stop: int,
+        shift: int = 0,
+    ) -> None:
+        """Have a call made with each of some items; part `i + shift` of the job is item `i`.
+
+        Args:
+            function: what to call; from `function`.
+            job: takes the results.
+            what: ONE or STAR_ONE.
+            items: what they are some of.
+            start: index of the first.
+            stop: index behind the last.
+            shift: part minus index.
+        """
+
+    @abstractmethod
+    def several(
+        self,
+        function: Any,
+        job: Any,
+        part: int,
+        what: int,
+        items: Sequence[Any],
+        start: int,
+        stop: int,
+    ) -> None:
+        """Have calls made with some items, one after the other, as one task.
+
+        Args:
+            function: what to call; from `function`.
+            job: takes the list of results, as `part`.
+            part: which part of the job it is.
+            what: MAP or STARMAP.
+            items: what they are some of; can be sliced.
+            start: index of the first.
+            stop: index behind the last.
+        """
+
+    def stop(self, job: Any, part: int, error: BaseException) -> None:
+        """Fail a part of a job, and end what runs of it: by force where the engine can.
+
+        Args:
+            job: the job.
+            part: one that may be running. If it is settled already nothing happens.
+            error: what it fails with.
+        """
+        job._lost(part, error)
+
+    def ring_bell(self) -> None:  # noqa: B027
+        """Results may come though nobody waits for them: see that they get delivered."""
+
+    # Waiting.
+
+    def attend(self, job: Any, done: Callable[[], bool], timeout: float | None) -> bool:
+        """Wait until `done()`; return whether it is.
+
+        Args:
+            job: what is waited for.
+            done: whether there is nothing more to wait for.
+            timeout: seconds; None for ever.
+        """
+        if done():
+            return True
+        end = None if timeout is None else time.monotonic() + timeout
+        baton = threading.Lock()
+        baton.acquire()
+        self.waiting.append(baton)
+        with self._numbering:
+            job._batons = [*job._batons, baton]
+        try:
+            while not done():
+                if self.state == TERMINATE or self.broken is not None:
+                    # The call was made just as the pool ended, and came too late for `cancel`.
+                    job._abort(self.why_over())
+                    return True
+                left = 1.0 if end is None else min(1.0, end - time.monotonic())
+                if left <= 0:
+                    return False
+                self._wait(job, done, baton, left)
+            return True
+        finally:
+            with self._numbering:
+                job._batons = [other for other in job._batons if other is not baton]
+            self.waiting.remove(baton)
+            self._waited()
+
+    def _wait(self, job: Any, done: Callable[[], bool], baton: Any, timeout: float) -> None:
+        """Wait for news of a job, or help it along; may return without any.
+
+        Args:
+            job: what is waited for.
+            done: whether there is nothing more to wait for.
+            baton: released at each news.
+            timeout: seconds.
+        """
+        baton.acquire(timeout=timeout)
+
+    def _waited(self) -> None:  # noqa: B027
+        """A thread no longer waits."""
+
+    # The end.
+
+    def shut(self, state: str) -> None:
+        """Go over to CLOSE or TERMINATE.
+
+        Args:
+            state: the new state; TERMINATE stays.
+        """
+        if self.state != TERMINATE:
+            self.state = state
+
+    def give_up(self, make: Callable[[], BaseException]) -> None:
+        """Fail everything under way and everything to come.
+
+        Args:
+            make: makes the error.
+        """
+        self.broken = make
+        self.cancel()
+
+    def why_over(self) -> BaseException:
+        """Return the error of a call that the engine, broken or terminated, won't do."""
+        if self.broken is not None:
+            return self.broken()
+        return TaskCancelled(
+            "the pool was terminated before this call had ended; leaving its `with` block "
+            "terminates it: get() the results inside, or close() and join() it there"
+        )
+
+    def cancel(self) -> None:
+        """Fail everything under way."""
+        for job in list(self.jobs.values()):
+            job._abort(self.why_over())
+
+
+def wake(baton: Any) -> None:
+    """Let the thread go on that waits for `baton`."""
+    try:
+        baton.release()
+    except RuntimeError:
+        pass  # it has been woken already
