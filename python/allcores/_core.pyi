@@ -975,6 +975,22 @@ def collect(ring: Ring, jobs: dict[int, Any], line: object, timeout: float, most
         How many there were.
     """
 
+def doom(lease: Block, start: int) -> bool:
+    """Give up the task that a worker began at `start`, by the word START of its lease.
+
+    Its process ends when it comes to the task's end, if the pool hasn't ended it before.
+
+    Args:
+        lease: its lease.
+        start: the word START of that.
+
+    Returns:
+        False when the task had ended.
+
+    Raises:
+        ValueError: there is no task.
+    """
+
 def take_back(lease: Block, seen: int, end: int) -> bool:
     """Take back the items from `end` on from the worker of a lease.
 

@@ -68,7 +68,30 @@ class ArenaFull(AllcoresError, MemoryError):
 
 
 class TaskTimeout(AllcoresError, _MultiprocessingTimeout):
-    """A task ran longer than it was allowed to."""
+    """A task ran longer than its ``timeout=`` allows; its worker was ended and replaced.
+
+    Attributes:
+        task_index: position of the task in its call, or None when that isn't known.
+        args_repr: the task's arguments, shortened.
+        timeout: seconds that it might have taken.
+    """
+
+    def __init__(
+        self,
+        message: str = "a task took longer than its timeout",
+        *,
+        task_index: int | None = None,
+        args_repr: str | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.task_index = task_index
+        self.args_repr = args_repr
+        self.timeout = timeout
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Exceptions pickle their positional arguments only; the rest is in __dict__.
+        return type(self), self.args, self.__dict__
 
 
 class TaskCancelled(AllcoresError):

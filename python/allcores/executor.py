@@ -21,13 +21,15 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from multiprocessing import util
-from typing import Any
+from typing import Any, Unpack
 
 from allcores.engines.contract import CLOSE, TERMINATE
+from allcores.task import options
 from allcores.task.backlog import FutureLine
 from allcores.task.crew import Crew, our_context, worker_count
 from allcores.task.future import Future
 from allcores.task.keeper import Keeper
+from allcores.task.options import PLAIN, CallOptions, Options
 from allcores.task.records import CALL, MAP, STARMAP
 
 __all__ = ["ProcessPoolExecutor"]
@@ -106,18 +108,35 @@ class ProcessPoolExecutor(Executor):
             RuntimeError: `shutdown` has been called.
             concurrent.futures.process.BrokenProcessPool: the initializer failed.
         """
-        return self._submit(fn, (args, kwargs), CALL, 0)
+        return self._submit(fn, (args, kwargs), CALL, 0, PLAIN)
 
-    def _submit(self, fn: Callable[..., Any], call: Any, what: int, first: int) -> Future:
+    def with_options(self, **keywords: Unpack[CallOptions]) -> Executor:
+        """Return this executor with options for the calls that are made through the returned one.
+
+        Args:
+            keywords: `timeout`, the seconds that each call may take from its beginning in a
+                worker, and `retries`; see `allcores.task.options.Options`.
+
+        Example:
+            >>> import allcores
+            >>> with allcores.ProcessPoolExecutor(2) as executor:
+            ...     executor.with_options(timeout=60, retries=2).submit(pow, 2, 10).result()
+            1024
+        """
+        return _WithOptions(self, options.of(keywords, CallOptions))
+
+    def _submit(
+        self, fn: Callable[..., Any], call: Any, what: int, first: int, chosen: Options
+    ) -> Future:
         line = self._line
         with line.posting:
             if self._keeper is None or self._closed or line.broken is not None:
                 self._start()
-            future = Future(line, call, what, first)
+            future = Future(line, call, what, first, chosen)
             try:
                 line.function(future, fn, often=False)
             except Exception as error:
-                future._lost(0, error)
+                future._failed(0, error)
             else:
                 line.submit(future)
         line.ring_bell()
@@ -172,6 +191,17 @@ class ProcessPoolExecutor(Executor):
             ValueError: a size below 1.
             TypeError: a `buffersize` that is no whole number.
         """
+        return self._map(fn, iterables, timeout, chunksize, buffersize, PLAIN)
+
+    def _map(
+        self,
+        fn: Callable[..., Any],
+        iterables: tuple[Iterable[Any], ...],
+        timeout: float | None,
+        chunksize: int,
+        buffersize: int | None,
+        chosen: Options,
+    ) -> Iterator[Any]:
         if chunksize < 1:
             raise ValueError(f"chunksize must be >= 1, not {chunksize!r}")
         if buffersize is not None and not isinstance(buffersize, int):
@@ -179,14 +209,16 @@ class ProcessPoolExecutor(Executor):
         if buffersize is not None and buffersize < 1:
             raise ValueError(f"buffersize must be None or > 0, not {buffersize}")
         end = None if timeout is None else time.monotonic() + timeout
+        if chosen.by_item:
+            chunksize = 1
         calls = _calls(iterables, chunksize)
         futures = deque(
-            self._submit(fn, call, what, first)
+            self._submit(fn, call, what, first, chosen)
             for what, first, call in itertools.islice(calls, buffersize)
         )
         # The iterator doesn't keep the executor, unless it has more to submit.
         later = None if buffersize is None else (self if futures else None)
-        return _results(futures, later, fn, calls, end, chunksize > 1)
+        return _results(futures, later, fn, calls, end, chunksize > 1, chosen)
 
     # The end.
 
@@ -250,6 +282,46 @@ class ProcessPoolExecutor(Executor):
         line.release()
 
 
+class _WithOptions(Executor):
+    """An executor whose calls have options.
+
+    Args:
+        executor: makes the calls.
+        chosen: the options.
+    """
+
+    def __init__(self, executor: ProcessPoolExecutor, chosen: Options) -> None:
+        self._executor = executor
+        self._chosen = chosen
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
+        """As `ProcessPoolExecutor.submit`."""
+        return self._executor._submit(fn, (args, kwargs), CALL, 0, self._chosen)
+
+    def map(
+        self,
+        fn: Callable[..., Any],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        buffersize: int | None = None,
+    ) -> Iterator[Any]:
+        """As `ProcessPoolExecutor.map`; the `timeout` here is that of the results.
+
+        Args:
+            fn: what to call.
+            iterables: as in the builtin ``map``.
+            timeout: seconds from now, after which waiting for a result raises TimeoutError.
+            chunksize: has no effect: with options, each call is a task of its own.
+            buffersize: calls submitted ahead of what has been taken from the iterator.
+        """
+        return self._executor._map(fn, iterables, timeout, chunksize, buffersize, self._chosen)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Shut the executor down that makes the calls."""
+        self._executor.shutdown(wait, cancel_futures=cancel_futures)
+
+
 class _Ended:
     """Called by the keeper's thread at its end.
 
@@ -299,6 +371,7 @@ def _results(
     calls: Iterator[tuple[int, int, Any]],
     end: float | None,
     chunks: bool,
+    chosen: Options,
 ) -> Iterator[Any]:
     later = None if executor is None else weakref.ref(executor)
     del executor
@@ -309,7 +382,7 @@ def _results(
                 future = futures[0]
                 if later is not None and (found := later()) is not None:
                     for what, first, call in itertools.islice(calls, 1):
-                        futures.append(found._submit(fn, call, what, first))
+                        futures.append(found._submit(fn, call, what, first, chosen))
                     del found
                 value = future.result(None if end is None else end - time.monotonic())
                 futures.popleft()

@@ -10,6 +10,8 @@ Other than in the standard library:
 - `imap` and `imap_unordered` read their input a bounded distance ahead of their consumer.
 - Workers may have children of their own, so a pool inside a pool works.
 - Ctrl-C ends the tasks that run, not the workers, and nothing is printed by them.
+- Calls take keywords that say how their tasks are done: `timeout`, `retries` and, of maps,
+  `on_error` (task/options.py).
 """
 
 from __future__ import annotations
@@ -25,14 +27,15 @@ from multiprocessing.pool import (  # type: ignore[attr-defined]
     RemoteTraceback,
     ThreadPool,
 )
-from typing import Any
+from typing import Any, Unpack
 
 from allcores.engines.contract import CLOSE, RUN, TERMINATE
-from allcores.task import cut
+from allcores.task import cut, options
 from allcores.task.crew import Crew, our_context, worker_count
 from allcores.task.feed import NEVER_BLOCK, Feed, ahead
 from allcores.task.keeper import Keeper
 from allcores.task.line import Line
+from allcores.task.options import CallOptions, MapOptions
 from allcores.task.records import MAP, STARMAP
 from allcores.task.result import ApplyResult
 from allcores.task.spread import MapResult
@@ -155,6 +158,7 @@ class Pool(_std.Pool):
         func: Callable[..., Any],
         args: Iterable[Any] = (),
         kwds: Any = {},  # noqa: B006
+        **keywords: Unpack[CallOptions],
     ) -> Any:
         """Call ``func(*args, **kwds)`` in a worker and return what it returns.
 
@@ -162,12 +166,15 @@ class Pool(_std.Pool):
             func: what to call.
             args: positional arguments.
             kwds: keyword arguments.
+            keywords: `timeout` and `retries`; see `allcores.task.options.Options`.
 
         Raises:
             Exception: what the call raised; ``__cause__`` has the worker's traceback.
+            allcores.errors.WorkerDied: the worker died, and there were no `retries` left.
+            allcores.errors.TaskTimeout: the call took longer than `timeout`.
             ValueError: the pool is closed or terminated.
         """
-        return self._apply(func, args, kwds, None, None).get()
+        return self._apply(func, args, kwds, None, None, keywords).get()
 
     def apply_async(
         self,
@@ -176,6 +183,7 @@ class Pool(_std.Pool):
         kwds: Any = {},  # noqa: B006
         callback: _Callback = None,
         error_callback: _ErrorCallback = None,
+        **keywords: Unpack[CallOptions],
     ) -> ApplyResult:
         """Like `apply`, but return at once, with an `AsyncResult`.
 
@@ -186,8 +194,9 @@ class Pool(_std.Pool):
             callback: called with the value, in a thread of this process; it should be quick,
                 since other results wait behind it.
             error_callback: called with the exception instead.
+            keywords: as for `apply`.
         """
-        result = self._apply(func, args, kwds, callback, error_callback)
+        result = self._apply(func, args, kwds, callback, error_callback, keywords)
         self._line.ring_bell()
         return result
 
@@ -198,10 +207,12 @@ class Pool(_std.Pool):
         kwds: Any,
         callback: _Callback,
         error_callback: _ErrorCallback,
+        keywords: CallOptions,
     ) -> ApplyResult:
         self._check(func, callback, error_callback)
         args, kwargs = tuple(args), dict(kwds)
-        result = ApplyResult(self, callback, error_callback, (args, kwargs))
+        chosen = options.of(keywords, CallOptions)
+        result = ApplyResult(self, callback, error_callback, (args, kwargs), chosen)
         try:
             function = self._line.function(result, func, often=False)
         except Exception as error:
@@ -217,18 +228,22 @@ class Pool(_std.Pool):
         func: Callable[[Any], Any],
         iterable: Iterable[Any],
         chunksize: int | None = None,
+        **keywords: Unpack[MapOptions],
     ) -> list[Any]:
         """Call ``func(item)`` for each item and return the list of what the calls return.
 
         Args:
             func: what to call.
             iterable: the items; all of them are read before the first result.
-            chunksize: items a task; None lets the pool choose.
+            chunksize: items a task; None lets the pool choose. With `keywords` it is 1.
+            keywords: `timeout`, `retries` and `on_error`; see
+                `allcores.task.options.Options`.
 
         Raises:
-            Exception: the first that a call raised, once all have ended.
+            Exception: the first that a call raised; the map is over then. Its attribute
+                ``partial_results`` has the results that there were, by index.
         """
-        return self._map(func, iterable, MAP, chunksize).get()  # type: ignore[no-any-return]
+        return self._map(func, iterable, MAP, chunksize, keywords).get()  # type: ignore[no-any-return]
 
     def map_async(
         self,
@@ -237,6 +252,7 @@ class Pool(_std.Pool):
         chunksize: int | None = None,
         callback: _Callback = None,
         error_callback: _ErrorCallback = None,
+        **keywords: Unpack[MapOptions],
     ) -> MapResult:
         """Like `map`, but return at once, with an `AsyncResult`.
 
@@ -246,8 +262,9 @@ class Pool(_std.Pool):
             chunksize: items a task; None lets the pool choose.
             callback: called with the list of values, in a thread of this process.
             error_callback: called with the first exception instead.
+            keywords: as for `map`.
         """
-        result = self._map(func, iterable, MAP, chunksize, callback, error_callback)
+        result = self._map(func, iterable, MAP, chunksize, keywords, callback, error_callback)
         self._line.ring_bell()
         return result
 
@@ -256,6 +273,7 @@ class Pool(_std.Pool):
         func: Callable[..., Any],
         iterable: Iterable[Iterable[Any]],
         chunksize: int | None = None,
+        **keywords: Unpack[MapOptions],
     ) -> list[Any]:
         """Like `map`, with items that are the calls' arguments: ``func(*item)``.
 
@@ -263,8 +281,9 @@ class Pool(_std.Pool):
             func: what to call.
             iterable: tuples of arguments.
             chunksize: items a task; None lets the pool choose.
+            keywords: as for `map`.
         """
-        return self._map(func, iterable, STARMAP, chunksize).get()  # type: ignore[no-any-return]
+        return self._map(func, iterable, STARMAP, chunksize, keywords).get()  # type: ignore[no-any-return]
 
     def starmap_async(
         self,
@@ -273,6 +292,7 @@ class Pool(_std.Pool):
         chunksize: int | None = None,
         callback: _Callback = None,
         error_callback: _ErrorCallback = None,
+        **keywords: Unpack[MapOptions],
     ) -> MapResult:
         """Like `starmap`, but return at once, with an `AsyncResult`.
 
@@ -282,8 +302,9 @@ class Pool(_std.Pool):
             chunksize: items a task; None lets the pool choose.
             callback: called with the list of values, in a thread of this process.
             error_callback: called with the first exception instead.
+            keywords: as for `map`.
         """
-        result = self._map(func, iterable, STARMAP, chunksize, callback, error_callback)
+        result = self._map(func, iterable, STARMAP, chunksize, keywords, callback, error_callback)
         self._line.ring_bell()
         return result
 
@@ -293,11 +314,13 @@ class Pool(_std.Pool):
         iterable: Iterable[Any],
         kind: int,
         chunksize: int | None,
+        keywords: MapOptions,
         callback: _Callback = None,
         error_callback: _ErrorCallback = None,
     ) -> MapResult:
         self._check(func, callback, error_callback)
         cut.check_chunksize(chunksize)
+        chosen = options.of(keywords)
         try:
             items = cut.sliceable(iterable)
         except Exception as error:
@@ -306,7 +329,7 @@ class Pool(_std.Pool):
             result = MapResult(self, kind, (None,), 1, callback, error_callback)
             result._fail(error)
             return result
-        result = MapResult(self, kind, items, chunksize, callback, error_callback)
+        result = MapResult(self, kind, items, chunksize, callback, error_callback, chosen)
         if len(items) == 0:
             return result
         try:
@@ -318,7 +341,11 @@ class Pool(_std.Pool):
         return result
 
     def imap(
-        self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None = 1
+        self,
+        func: Callable[[Any], Any],
+        iterable: Iterable[Any],
+        chunksize: int | None = 1,
+        **keywords: Unpack[MapOptions],
     ) -> IMapIterator:
         """Call ``func(item)`` for each item; return an iterator over what the calls return.
 
@@ -329,21 +356,29 @@ class Pool(_std.Pool):
             func: what to call.
             iterable: the items. One that may block when asked for its next item is read by a
                 thread.
-            chunksize: items a task.
+            chunksize: items a task. With `keywords` it is 1.
+            keywords: `timeout`, `retries` and `on_error`; see
+                `allcores.task.options.Options`. With "raise", an exception comes in the
+                place of its result, and the iterator goes on behind it.
         """
-        return self._imap(func, iterable, chunksize, ordered=True)
+        return self._imap(func, iterable, chunksize, True, keywords)
 
     def imap_unordered(
-        self, func: Callable[[Any], Any], iterable: Iterable[Any], chunksize: int | None = 1
+        self,
+        func: Callable[[Any], Any],
+        iterable: Iterable[Any],
+        chunksize: int | None = 1,
+        **keywords: Unpack[MapOptions],
     ) -> IMapIterator:
         """Like `imap`, with the results in the order in which they arrive.
 
         Args:
             func: what to call.
             iterable: the items.
-            chunksize: items a task.
+            chunksize: items a task. With `keywords` it is 1.
+            keywords: as for `imap`.
         """
-        return self._imap(func, iterable, chunksize, ordered=False)
+        return self._imap(func, iterable, chunksize, False, keywords)
 
     def _imap(
         self,
@@ -351,12 +386,14 @@ class Pool(_std.Pool):
         iterable: Iterable[Any],
         chunksize: int | None,
         ordered: bool,
+        keywords: MapOptions,
     ) -> IMapIterator:
         self._check(func)
         cut.check_chunksize(chunksize)
-        size = 1 if chunksize is None else chunksize
+        chosen = options.of(keywords)
+        size = 1 if chunksize is None or chosen.by_item else chunksize
         iterator = iter(iterable)
-        result = IMapIterator(self, size, ordered)
+        result = IMapIterator(self, size, ordered, chosen)
         try:
             function = self._line.function(result, func, often=True)
         except Exception as error:

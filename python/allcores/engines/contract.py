@@ -13,7 +13,9 @@ What an engine asks of a job:
 | ``_got(part, value)`` | what a task of one call returned |
 | ``_got_many(parts, values)`` | the same for some tasks at once |
 | ``_got_list(part, values, ns)`` | what a task of several items returned, and how long it took |
-| ``_lost(part, error)`` | a task failed |
+| ``_lost(part, error)`` | a task failed; it may want it done again |
+| ``_failed(part, error)`` | a task can't be done at all |
+| ``_options`` | of its tasks; the engine sees to ``timeout`` only |
 | ``_abort(error)`` | the whole of it is to fail, without calling back |
 | ``_first(part)``, ``_arguments(part, item)`` | what a task was about, for messages |
 
@@ -23,6 +25,7 @@ engine hands over news of one job from one thread at a time.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -44,6 +47,9 @@ class Engine(ABC):
         jobs: those that somebody may still wait for, by number.
         tails: numbers of the jobs of which all tasks are out, and some have several items.
         broken: makes the error of every call, once the engine can't go on.
+        timed: seconds that each task of a job may take, by the job's number.
+        shortest: the least of them, or less.
+        abandoned: those of them that are over, though tasks of theirs may still run.
         waiting: batons of the threads that wait for jobs.
         lazy: tasks are done only while somebody waits for them.
     """
@@ -55,6 +61,9 @@ class Engine(ABC):
         self.jobs: dict[int, Any] = {}
         self.tails: set[int] = set()
         self.broken: Callable[[], BaseException] | None = None
+        self.timed: dict[int, float] = {}
+        self.shortest = math.inf
+        self.abandoned: set[int] = set()
         self.waiting: list[Any] = []
         # Reentrant: a signal handler may make a call, too.
         self._numbering = threading.RLock()
@@ -76,6 +85,11 @@ class Engine(ABC):
                 number = number % _LAST_JOB + 1
             self._last_job = number
             self.jobs[number] = job
+        timeout = job._options.timeout
+        if timeout is not None:
+            self.shortest = min(timeout, self.shortest) if self.timed else timeout
+            self.timed[number] = timeout
+            self.ring_bell()  # somebody has a clock to watch
         return number
 
     def _count_anew(self) -> None:  # noqa: B027
@@ -90,6 +104,11 @@ class Engine(ABC):
         """
         self.jobs.pop(number, None)
         self.tails.discard(number)
+        if number in self.timed:
+            if early:
+                self.abandoned.add(number)
+            else:
+                del self.timed[number]
 
     # Tasks.
 
@@ -163,15 +182,12 @@ class Engine(ABC):
             stop: index behind the last.
         """
 
-    def stop(self, job: Any, part: int, error: BaseException) -> None:
-        """Fail a part of a job, and end what runs of it: by force where the engine can.
+    def stop(self, number: int) -> None:  # noqa: B027
+        """End what runs of a job that is over: by force where the engine can.
 
         Args:
-            job: the job.
-            part: one that may be running. If it is settled already nothing happens.
-            error: what it fails with.
+            number: the job.
         """
-        job._lost(part, error)
 
     def ring_bell(self) -> None:  # noqa: B027
         """Results may come though nobody waits for them: see that they get delivered."""

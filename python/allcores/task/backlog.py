@@ -9,6 +9,7 @@ Whoever drains results posts from `pending` as there is room; so does `submit`.
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections import deque
@@ -87,8 +88,22 @@ class FutureLine(Line):
             # `cancel` may have looked for futures before this one was there.
             future._abort(self.why_over())
 
+    def repeat(self, future: Future) -> None:
+        """Have a future's task done again, next; whoever drains posts it.
+
+        Args:
+            future: its task has failed.
+        """
+        self.finish(future._job)
+        future._job = 0
+        future._turn = math.inf
+        self.jobs[_BACKLOG] = self
+        self.pending.appendleft(future)
+        if self.broken is not None or self.state == TERMINATE:
+            self._abort(self.why_over())
+
     def _failed(self, future: Future, error: Exception) -> None:
-        future._lost(0, self.why_over() if self.state == TERMINATE else error)
+        future._failed(0, self.why_over() if self.state == TERMINATE else error)
 
     def _fill(self) -> None:
         """Post what is pending as far as there is room; the caller holds `posting`."""

@@ -170,7 +170,7 @@ def _fail(line: Line, job: Any, part: int, error: Exception) -> None:
     if line.state == TERMINATE:
         job._abort(line.why_over())  # the ring was taken away under this thread
     else:
-        job._lost(part, error)
+        job._failed(part, error)
 
 
 def _post(line: Line, function: Function, tag: int, what: int, payload: Any, first: int) -> None:

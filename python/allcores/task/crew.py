@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from multiprocessing import context as _std_context
 from multiprocessing import util
 from multiprocessing.connection import wait
@@ -13,7 +14,7 @@ from typing import Any
 from allcores import _core
 from allcores.task import death, work
 from allcores.task.line import Line
-from allcores.task.records import READY, Link, current, end
+from allcores.task.records import DOOMED, READY, Link, current, end
 from allcores.task.spread import MapResult
 
 # So many workers in a row that end before they are ready, and the pool gives up.
@@ -51,7 +52,11 @@ class Crew:
         self._leases: dict[int, death.Lease] = {}  # by id() of the process object
         self._false_starts = 0
         self._oom = death.OomCounter()
+        # Why workers were ended, by id() of the process object.
+        self._doomed: dict[int, death.Why | None] = {}
+        self._dooming = threading.Lock()
         line.rebalance = self.rebalance
+        line.stop_running = self.stop
 
     def fill(self) -> None:
         """Start workers until there are enough."""
@@ -103,10 +108,15 @@ class Crew:
             lease = self._leases.pop(id(worker))
             util.debug(f"cleaning up worker {worker.pid}")
             self._judge_start(worker, lease.stage)
+            with self._dooming:
+                why = self._doomed.pop(id(worker), None)
             job = self.line.jobs.get(lease.tag >> 32)
             if job is not None:
                 part, item = lease.tag & 0xFFFFFFFF, current(lease.place)
-                error = death.error_for(job, part, item, worker, memory[id(worker)], oom)
+                if why is not None:
+                    error = why(job, part, item, worker)
+                else:
+                    error = death.error_for(job, part, item, worker, memory[id(worker)], oom)
                 job._lost(part, error)
 
     def rebalance(self) -> None:
@@ -127,6 +137,70 @@ class Crew:
             job = self.line.jobs.get(tag >> 32)
             if isinstance(job, MapResult):
                 job._share(tag & 0xFFFFFFFF, lease, place)
+
+    def doom(self, worker: Any, tag: int, start: int, why: death.Why | None) -> bool:
+        """End a worker for the task that it does, unless that is over; return whether it is ended.
+
+        Args:
+            worker: the process object.
+            tag: the task.
+            start: the word START of its lease, read after `tag` and before that was read again.
+            why: makes the error of the task; None when nobody wants to know.
+        """
+        with self._dooming:
+            lease = self._leases.get(id(worker))
+            if lease is None or lease.tag != tag or not _core.doom(lease.block, start):
+                return False
+            self._doomed[id(worker)] = why
+        worker.kill()
+        return True
+
+    def stop(self, number: int) -> None:
+        """End the workers that do a task of a job.
+
+        Args:
+            number: the job; its tasks that have not begun don't any more.
+        """
+        for worker, tag, start in self._running():
+            if tag >> 32 == number:
+                self.doom(worker, tag, start, None)
+
+    def overdue(self) -> float | None:
+        """End the workers whose tasks took longer than they may.
+
+        Returns:
+            Seconds in which none can become overdue; None when there is no need to look again.
+        """
+        timed = self.line.timed
+        if not timed:
+            return None
+        now = time.monotonic_ns()
+        # Those that begin from now on can't be sooner.
+        soonest = self.line.shortest * 1e9
+        abandoned = set(self.line.abandoned)
+        for worker, tag, start in self._running():
+            abandoned.discard(tag >> 32)
+            timeout = timed.get(tag >> 32)
+            if timeout is None:
+                continue
+            left = start + timeout * 1e9 - now
+            if left <= 0:
+                self.doom(worker, tag, start, death.Overran(timeout))
+            else:
+                soonest = min(soonest, left)
+        for number in abandoned:  # and none will be at it, as their tasks are not begun any more
+            timed.pop(number, None)
+            self.line.abandoned.discard(number)
+        return soonest / 1e9
+
+    def _running(self) -> Iterator[tuple[Any, int, int]]:
+        """Return the workers that do a task, the task, and when they began it."""
+        for worker in list(self.workers):
+            lease = self._leases.get(id(worker))
+            if lease is not None:
+                tag, start = lease.tag, lease.start
+                if tag and start not in (0, DOOMED) and lease.tag == tag:
+                    yield worker, tag, start
 
     def _judge_start(self, worker: Any, stage: int) -> None:
         if stage == READY:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import reprlib
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from allcores import _core
+from allcores.errors import TaskTimeout
 from allcores.task.records import LEASE_BYTES, LEASE_WORDS, PLACE, STAGE, START, TAG
 
 
@@ -106,6 +108,32 @@ class OomCounter:
         except (OSError, ValueError):
             pass
         return None
+
+
+# Makes the error of a task whose worker was ended: from the job, the part, the item, the worker.
+Why = Callable[[Any, int, int, Any], Exception]
+
+
+class Overran:
+    """Makes the error of a task that took too long.
+
+    Args:
+        timeout: seconds that it might have taken.
+    """
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
+
+    def __call__(self, job: Any, part: int, item: int, worker: Any) -> Exception:
+        """Return the error; see `Why`."""
+        index, args_repr = describe(job, part, item)
+        return TaskTimeout(
+            f"task {index} with {args_repr} took longer than its timeout of {self._timeout:g} s; "
+            f"worker process {worker.pid}, which ran it, was ended and is replaced",
+            task_index=index,
+            args_repr=args_repr,
+            timeout=self._timeout,
+        )
 
 
 _repr = reprlib.Repr()

@@ -75,7 +75,11 @@ class Feed:
         if self._room is not None:
             with self._room:
                 self._room.notify()
-        elif self._feeding.acquire(False):
+            return
+        while self._items is not None and self._has_room():
+            # One thread at a time; the one that is at it looks again when it is through.
+            if not self._feeding.acquire(False):
+                return
             try:
                 while (room := self._has_room()) and self._step(room):
                     pass
@@ -107,11 +111,11 @@ class Feed:
         if self._is_over():
             return 0
         job = self._job
-        taken = job._taken // self._size
+        taken = (job._taken + job._skipped) // self._size
         room = min(self._limit - (self._posted - taken), _AT_ONCE)
         if room <= 0:
             # Not again before half of them have been taken: several at once cost less.
-            job._feed_at = (taken + max(1, int(self._limit) // 2)) * self._size
+            job._feed_at = job._taken + max(1, int(self._limit) // 2) * self._size
         return max(0, int(room))
 
     def _step(self, room: int) -> bool:
@@ -140,7 +144,7 @@ class Feed:
         self._posted += 1
         self._job._sent[part] = None
         self._job._set_length(part + 1)
-        self._job._lost(part, failed)
+        self._job._failed(part, failed)
         if not isinstance(failed, Exception):
             raise failed
         return False

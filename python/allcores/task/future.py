@@ -24,6 +24,8 @@ from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from allcores.engines.contract import wake
+from allcores.task.job import Job
+from allcores.task.options import PLAIN, Options
 from allcores.task.records import CALL, STARMAP
 from allcores.timeouts import seconds
 
@@ -34,7 +36,7 @@ PENDING = "PENDING"
 _OVER = (FINISHED, CANCELLED_AND_NOTIFIED, CANCELLED)
 
 
-class Future(_StdFuture):  # type: ignore[type-arg]
+class Future(Job, _StdFuture):  # type: ignore[type-arg]
     """What a call in a `ProcessPoolExecutor` will return or raise.
 
     Args:
@@ -42,6 +44,7 @@ class Future(_StdFuture):  # type: ignore[type-arg]
         call: ``(args, kwargs)``; of a chunk, its items.
         what: what the task does: CALL, or MAP or STARMAP for a chunk.
         first: index, in the input of a map, of its first item.
+        options: how its task is done.
     """
 
     # Defaults here and not in each: there may be very many. The base's __init__ isn't called.
@@ -54,10 +57,21 @@ class Future(_StdFuture):  # type: ignore[type-arg]
     _batons: Sequence[Any] = ()
     _kept: Any = None  # the packed function
     _job = 0
+    # asyncio waits for it; its cancel() then is that of a task there, which is meant to stop it.
+    _awaited = False
     # Which of its line's tasks it is; of one that isn't on the ring yet, behind all of them.
     _turn: float = float("inf")
 
-    def __init__(self, line: FutureLine, call: Any, what: int = CALL, first: int = 0) -> None:
+    def __init__(
+        self,
+        line: FutureLine,
+        call: Any,
+        what: int = CALL,
+        first: int = 0,
+        options: Options = PLAIN,
+    ) -> None:
+        if options is not PLAIN:
+            self._options = options
         self._line = line
         self._call = call
         self._what = what
@@ -95,25 +109,33 @@ class Future(_StdFuture):  # type: ignore[type-arg]
         """Return whether a worker has the call, and it can't be cancelled any more."""
         return self._state not in _OVER and self._line.begun(self)
 
-    def cancel(self) -> bool:
+    def cancel(self, *, force: bool = False) -> bool:
         """Cancel the call unless it has begun; return whether it is cancelled.
 
         A call that a worker takes at this very moment may be made nevertheless; what comes of it
         is dropped then.
+
+        Args:
+            force: cancel it although it has begun: its worker is ended, and replaced. So it is
+                with a call that asyncio waits for (``loop.run_in_executor``, ``wrap_future``).
         """
+        force = force or self._awaited
         line = self._line
         with line.posting:
             condition = self._condition
             with condition:
                 if self._state in _OVER:
                     return self._state != FINISHED
-                if line.begun(self):
+                begun = line.begun(self)
+                if begun and not force:
                     return False
                 self._state = CANCELLED_AND_NOTIFIED
                 for waiter in self._waiters:
                     waiter.add_cancelled(self)
                 condition.notify_all()
             line.withdraw(self)
+            if begun:
+                line.stop(self._job)
         self._tell()
         line.poke()
         return True
@@ -128,6 +150,7 @@ class Future(_StdFuture):  # type: ignore[type-arg]
             CancelledError: the call was cancelled.
             TimeoutError: it took longer.
             allcores.errors.WorkerDied: the process that ran it died.
+            allcores.errors.TaskTimeout: it overran the timeout of its task.
         """
         try:
             if self._state != FINISHED:
@@ -161,6 +184,16 @@ class Future(_StdFuture):  # type: ignore[type-arg]
                 raise CancelledError
             raise TimeoutError(f"no result within {timeout} s; the task goes on")
 
+    def add_done_callback(self, fn: Any) -> None:
+        """Have `fn(future)` called when the call has ended or was cancelled; at once if it has.
+
+        Args:
+            fn: what to call, in a thread of this process.
+        """
+        if getattr(fn, "__module__", None) == "asyncio.futures":
+            self._awaited = True
+        super().add_done_callback(fn)
+
     # News from the line.
 
     def _got(self, part: int, value: Any) -> None:
@@ -183,7 +216,13 @@ class Future(_StdFuture):  # type: ignore[type-arg]
     def _got_list(self, part: int, values: Any, took: int) -> None:
         self._got(part, values)
 
-    def _lost(self, part: int, error: BaseException) -> None:
+    def _is_open(self, part: int) -> bool:
+        return self._state not in _OVER
+
+    def _repeat(self, part: int) -> None:
+        self._line.repeat(self)
+
+    def _failed(self, part: int, error: BaseException) -> None:
         self._settle(None, error)
 
     def _abort(self, error: BaseException) -> None:

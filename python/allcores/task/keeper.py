@@ -65,6 +65,7 @@ def _keep(line: Line, crew: Crew) -> None:
     patience = 0
     while line.state != TERMINATE:
         try:
+            crew.overdue()
             if crew.bury() or len(crew.workers) < crew.size:
                 _replace(line, crew, told)
             if line.state == CLOSE and not line.jobs:
@@ -102,7 +103,7 @@ def _work_or_wait(line: Line, crew: Crew, patience: int) -> int:
         if line.draining.acquire(False):
             try:
                 if line.drain(line.slice()):
-                    while not line.waiting and line.drain(0):
+                    while not line.waiting and not line.timed and line.drain(0):
                         pass
             finally:
                 line.draining.release()
@@ -128,6 +129,9 @@ def _work_or_wait(line: Line, crew: Crew, patience: int) -> int:
 
 
 def _sleep(line: Line, crew: Crew, timeout: float | None) -> None:
+    due = crew.overdue()
+    if due is not None:
+        timeout = due if timeout is None else min(timeout, due)
     bell = line.bell.fileno()
     if bell in wait([*crew.sentinels(), bell], timeout):
         line.bell.hush()

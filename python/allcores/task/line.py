@@ -37,6 +37,7 @@ class Line(Engine):
 
     Attributes:
         rebalance: called now and then while there are tails.
+        stop_running: ends the workers that do a task of a job, by its number.
     """
 
     def __init__(self) -> None:
@@ -46,6 +47,7 @@ class Line(Engine):
         self.cancelled = _core.Block(8 * CANCELLED_WORDS)
         self._cancelled = memoryview(self.cancelled).cast("B").cast("Q")
         self.rebalance: Callable[[], None] = lambda: None
+        self.stop_running: Callable[[int], None] = lambda number: None
         self.bell = Bell()
         self.parked = False
         self.draining = threading.Lock()
@@ -68,6 +70,15 @@ class Line(Engine):
     def post_stop(self) -> None:
         """Ask one worker, whichever takes it, to leave."""
         self.tasks.put(b"", (), 0, None, kind(STOP))
+
+    def stop(self, number: int) -> None:
+        """End the workers that do a task of a job that is over, and the wait of who drains for it.
+
+        Args:
+            number: the job.
+        """
+        self.stop_running(number)
+        self.poke()
 
     def ring_bell(self) -> None:
         """Wake the keeper if it sleeps."""
@@ -236,8 +247,7 @@ class Line(Engine):
         """
         if early:
             self._cancelled[number % CANCELLED_WORDS] = number
-        self.jobs.pop(number, None)
-        self.tails.discard(number)
+        super().finish(number, early)
         if not self.jobs and self.state != RUN:
             self.ring_bell()
 
@@ -250,6 +260,7 @@ class Line(Engine):
         self._cancelled = memoryview(bytearray(8 * CANCELLED_WORDS)).cast("Q")
         self.cancelled = None  # type: ignore[assignment]
         self.rebalance = lambda: None
+        self.stop_running = lambda number: None
         self.bell.close()
         if locked:
             self.draining.release()

@@ -42,9 +42,12 @@ POKE = 5  # nothing: whoever waits looks again
 TAG = 0  # the task that the worker holds; set before the task leaves the ring
 STAGE = 1  # how far its start has come: 0, INITIALIZING, READY
 PLACE = 2  # in a task of several items: number of the task 16, end 24, current item 24
-START = 3  # when it began the task, in nanoseconds of time.monotonic_ns
+START = 3  # when it began the task, in nanoseconds of time.monotonic_ns; 0 from its end on
 LEASE_WORDS = 4
 LEASE_BYTES = 8 * LEASE_WORDS
+
+# In START: the pool has given the task up, and its worker with it.
+DOOMED = (1 << 64) - 1
 
 INITIALIZING = 1
 READY = 2

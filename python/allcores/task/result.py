@@ -10,20 +10,24 @@ from multiprocessing import pool as _std
 from typing import Any
 
 from allcores.engines.contract import Engine, wake
+from allcores.errors import TaskCancelled
+from allcores.task.job import Job
+from allcores.task.options import PLAIN, Options
 from allcores.timeouts import seconds
 
 Callback = Callable[[Any], object] | None
 ErrorCallback = Callable[[BaseException], object] | None
 
 
-class ApplyResult(_std.ApplyResult):  # type: ignore[type-arg]
+class ApplyResult(Job, _std.ApplyResult):  # type: ignore[type-arg]
     """The result, to come, of one call.
 
     Args:
         pool: kept alive until the result is there.
         callback: called with the value, in one of this process's threads.
         error_callback: called with the exception instead.
-        call: its arguments, to be shown should its worker die.
+        call: its arguments.
+        options: how its tasks are done.
     """
 
     # What most never need is not stored for each: there may be very many.
@@ -42,7 +46,10 @@ class ApplyResult(_std.ApplyResult):  # type: ignore[type-arg]
         callback: Callback = None,
         error_callback: ErrorCallback = None,
         call: tuple[tuple[Any, ...], dict[str, Any]] | None = None,
+        options: Options = PLAIN,
     ) -> None:
+        if options is not PLAIN:
+            self._options = options
         self._pool = pool
         self._line: Engine = pool._line
         self._call = call
@@ -81,6 +88,8 @@ class ApplyResult(_std.ApplyResult):  # type: ignore[type-arg]
         Raises:
             multiprocessing.TimeoutError: it took longer.
             allcores.errors.WorkerDied: the process that ran it died.
+            allcores.errors.TaskTimeout: it overran the timeout of its task.
+            allcores.errors.TaskCancelled: `cancel` was called.
         """
         self.wait(timeout)
         if not self._ready:
@@ -92,26 +101,42 @@ class ApplyResult(_std.ApplyResult):  # type: ignore[type-arg]
         finally:
             self = None  # type: ignore[assignment]  # the exception's frames would hold it
 
+    def cancel(self) -> bool:
+        """Cancel what has not ended of the call: `get` raises `TaskCancelled`.
+
+        A worker that is in the middle of it is ended, and replaced.
+
+        Returns:
+            False when the call had ended.
+        """
+        if self._ready:
+            return False
+        self._abort(TaskCancelled("the call was cancelled before it had ended"))
+        self._line.stop(self._job)
+        return True
+
     def _got(self, part: int, value: Any) -> None:
         if not self._ready:
             self._success, self._value = True, value
             self._complete()
 
-    def _lost(self, part: int, error: BaseException) -> None:
+    def _is_open(self, part: int) -> bool:
+        return not self._ready
+
+    def _repeat(self, part: int) -> None:
+        args, kwargs = self._call or ((), {})
+        self._line.call(self._kept, self, args, kwargs)
+
+    def _failed(self, part: int, error: BaseException) -> None:
         if not self._ready:
             self._success, self._value = False, error
             self._complete()
 
     def _fail(self, error: BaseException) -> None:
         """Fail before any task was made."""
-        self._lost(0, error)
-
-    def _first(self, part: int) -> int:
-        """Return the index, in the call's input, of the first item of a part."""
-        return 0
+        self._failed(0, error)
 
     def _arguments(self, part: int, item: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Return what the function was called with for an item of a part."""
         return self._call or ((), {})
 
     def _rush(self) -> None:

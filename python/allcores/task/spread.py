@@ -16,6 +16,8 @@ from allcores import _core
 from allcores.engines.contract import TERMINATE
 from allcores.task.death import Lease
 from allcores.task.function import Function
+from allcores.task.options import PLAIN, Options
+from allcores.task.partial import attach, spans_of
 from allcores.task.records import MAP, ONE, STAR_ONE, STARMAP, current, end
 from allcores.task.result import ApplyResult, Callback, ErrorCallback
 
@@ -31,6 +33,8 @@ _AHEAD = 3
 _TASK_NS = 2_000_000
 # Items in the first tasks, before anything is measured: at most.
 _FIRST = 16
+# In the place of a result that is left out.
+_SKIPPED = object()
 # What is left of a task goes to another worker when it would take longer, in nanoseconds.
 _WORTH_NS = 200_000
 
@@ -45,6 +49,7 @@ class MapResult(ApplyResult, _std.MapResult):  # type: ignore[type-arg]
         chunksize: items a task; None measures.
         callback: called with the list.
         error_callback: called with the first exception instead.
+        options: how its tasks are done.
     """
 
     def __init__(
@@ -55,8 +60,11 @@ class MapResult(ApplyResult, _std.MapResult):  # type: ignore[type-arg]
         chunksize: int | None,
         callback: Callback = None,
         error_callback: ErrorCallback = None,
+        options: Options = PLAIN,
     ) -> None:
-        super().__init__(pool, callback, error_callback)
+        super().__init__(pool, callback, error_callback, None, options)
+        if options.by_item:
+            chunksize = 1
         self._what = what
         self._items = items
         self._length = length = len(items)
@@ -69,9 +77,10 @@ class MapResult(ApplyResult, _std.MapResult):  # type: ignore[type-arg]
         self._next = 0  # the first item that is in no task yet
         self._settled = 0  # items
         # Tasks of one item: part is index, and this says which are open. Of several: where each
-        # part begins and how many items it has, 0 when it is settled.
+        # part begins and ends, and how many items it has, 0 when it is settled.
         self._open = bytearray(length) if chunksize == 1 else bytearray()
         self._starts: list[int] = []
+        self._ends: list[int] = []
         self._counts: list[int] = []
         self._parts_out = 0
         # How long an item took in the latest tasks; the least of it counts: the rest may have
@@ -144,6 +153,7 @@ class MapResult(ApplyResult, _std.MapResult):  # type: ignore[type-arg]
         with self._lock:
             part = len(self._starts)
             self._starts.append(start)
+            self._ends.append(stop)
             self._counts.append(stop - start)
             self._parts_out += 1
         self._line.several(function, self, part, self._what, self._items, start, stop)
@@ -169,6 +179,7 @@ class MapResult(ApplyResult, _std.MapResult):  # type: ignore[type-arg]
             if count != end(place) or not _core.take_back(lease.block, place, keep):
                 return
             self._counts[part] = keep
+            self._ends[part] = self._starts[part] + keep
         start = self._starts[part]
         self._post(start + keep, start + count)
 
@@ -215,22 +226,44 @@ class MapResult(ApplyResult, _std.MapResult):  # type: ignore[type-arg]
         elif self._settled < self._length:
             self._more()
         else:
+            if self._options.on_error == "skip":
+                self._value = [value for value in self._value if value is not _SKIPPED]
             self._success = True
             self._complete()
 
-    def _lost(self, part: int, error: BaseException) -> None:
+    def _failed(self, part: int, error: BaseException) -> None:
         with self._lock:
-            if self._ready or self._is_settled(part):
+            if self._ready or not self._is_open(part):
                 return
-            self._next = self._length
-            self._success, self._value = False, error
-            self._ready = True  # what else comes in is dropped
-        self._complete()
+            on_error = self._options.on_error
+            if on_error == "raise":
+                attach(error, self._value, self._done())
+                self._next = self._length
+                self._success, self._value = False, error
+                self._ready = True  # what else comes in is dropped
+            else:
+                self._open[part] = 0
+                self._value[part] = error if on_error == "return" else _SKIPPED
+                self._settled += 1
+        self._look()
 
-    def _is_settled(self, part: int) -> bool:
+    def _done(self) -> list[tuple[int, int]]:
+        """Return where there are results."""
         if self._chunksize == 1:
-            return not self._open[part]
-        return part < len(self._counts) and self._counts[part] == 0
+            return spans_of(self._open, self._next)
+        spans = zip(self._starts, self._ends, self._counts, strict=True)
+        return sorted((start, end) for start, end, count in spans if count == 0)
+
+    def _is_open(self, part: int) -> bool:
+        if self._chunksize == 1:
+            return bool(self._open[part])
+        return part >= len(self._counts) or self._counts[part] != 0
+
+    def _repeat(self, part: int) -> None:
+        function = self._function
+        if function is not None:
+            what = ONE if self._what == MAP else STAR_ONE
+            self._line.each(function, self, what, self._items, part, part + 1)
 
     def _fail(self, error: BaseException) -> None:
         self._success, self._value = False, error

@@ -10,7 +10,11 @@ from multiprocessing import pool as _std
 from typing import Any
 
 from allcores.engines.contract import Engine, wake
+from allcores.errors import TaskCancelled
 from allcores.task.feed import Feed
+from allcores.task.job import Job
+from allcores.task.options import PLAIN, Options
+from allcores.task.records import ONE
 from allcores.timeouts import seconds
 
 
@@ -23,7 +27,7 @@ class _Raise:
         self.error = error
 
 
-class IMapIterator(_std.IMapIterator):  # type: ignore[type-arg]
+class IMapIterator(Job, _std.IMapIterator):  # type: ignore[type-arg]
     """The results of `imap`, one by one, in the order of the input.
 
     It reads its input only a bounded distance ahead of what has been taken from it.
@@ -32,9 +36,12 @@ class IMapIterator(_std.IMapIterator):  # type: ignore[type-arg]
         pool: kept alive until all results are there.
         chunksize: items a task.
         ordered: False gives results as they come.
+        options: how its tasks are done.
     """
 
-    def __init__(self, pool: Any, chunksize: int, ordered: bool) -> None:
+    def __init__(self, pool: Any, chunksize: int, ordered: bool, options: Options = PLAIN) -> None:
+        if options is not PLAIN:
+            self._options = options
         self._pool = pool
         self._line: Engine = pool._line
         self._chunksize = chunksize
@@ -44,6 +51,7 @@ class IMapIterator(_std.IMapIterator):  # type: ignore[type-arg]
         self._unsorted: dict[int, Any] = {}
         self._index = 0  # of the next task to go into _items
         self._taken = 0  # items
+        self._skipped = 0  # items that failed and are left out
         self._feed_at = 0  # items taken when the feed wants to be called again
         self._length: int | None = None  # in tasks, once known
         self._error: BaseException | None = None
@@ -78,6 +86,21 @@ class IMapIterator(_std.IMapIterator):  # type: ignore[type-arg]
         return item
 
     __next__ = next
+
+    def cancel(self) -> bool:
+        """Make no more of the calls; the next result asked for is a `TaskCancelled`.
+
+        Workers that are in the middle of one are ended, and replaced.
+
+        Returns:
+            False when all had ended.
+        """
+        if self._is_over():
+            return False
+        self._items.clear()
+        self._abort(TaskCancelled("the calls were cancelled before they had ended"))
+        self._line.stop(self._job)
+        return True
 
     def _wait(self, timeout: float | None) -> Any:
         limit = seconds(timeout)
@@ -130,10 +153,24 @@ class IMapIterator(_std.IMapIterator):  # type: ignore[type-arg]
             if self._sent.pop(part, self) is not self:
                 self._add(part, values)
 
-    def _lost(self, part: int, error: BaseException) -> None:
+    def _is_open(self, part: int) -> bool:
+        return part in self._sent
+
+    def _repeat(self, part: int) -> None:
+        self._line.each(self._kept, self, ONE, (self._sent[part],), 0, 1, part)
+
+    def _failed(self, part: int, error: BaseException) -> None:
         with self._lock:
-            if self._sent.pop(part, self) is not self:
+            if self._sent.pop(part, self) is self:
+                return
+            if self._options.on_error == "raise":
                 self._add(part, (_Raise(error),))
+            elif self._options.on_error == "return":
+                self._add(part, (error,))
+            else:
+                self._skipped += 1
+                self._add(part, ())
+                self._feed()
 
     def _add(self, part: int, values: Sequence[Any]) -> None:
         if not self._ordered:
@@ -160,8 +197,7 @@ class IMapIterator(_std.IMapIterator):  # type: ignore[type-arg]
     def _fail(self, error: BaseException) -> None:
         with self._lock:
             self._length = 1
-            self._sent[0] = None
-            self._lost(0, error)
+            self._add(0, (_Raise(error),))
 
     def _rush(self) -> None:
         if isinstance(self._feed, Feed):

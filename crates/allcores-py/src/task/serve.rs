@@ -25,6 +25,9 @@ const TAG: usize = 0;
 const PLACE: usize = 2;
 const START: usize = 3;
 const WORDS: usize = 4;
+/// In START: the pool has given the task up, and ends this process. The pool and the worker
+/// agree by compare-and-swap on that word, so that it never ends one that went on.
+const DOOMED: u64 = u64::MAX;
 
 /// How often an idle worker looks whether its pool's process lives; it has 2 s to leave.
 const LOOK: Duration = Duration::from_secs(1);
@@ -88,6 +91,21 @@ pub fn take_back(lease: &Bound<'_, Block>, seen: u64, end: usize) -> PyResult<bo
         .map_err(|error| raise(lease.py(), error))?;
     let next = place(seen >> 48, end, current);
     Ok(word.compare_exchange(seen, next, SeqCst, SeqCst).is_ok())
+}
+
+/// Gives up the task that the worker of a lease began at `start`: its process ends, by the
+/// pool's hand or, when it comes to the task's end before, by its own. False when it got there
+/// first.
+#[pyfunction]
+pub fn doom(lease: &Bound<'_, Block>, start: u64) -> PyResult<bool> {
+    let block = lease.get();
+    if block.nbytes() < 8 * WORDS || start == 0 || start == DOOMED {
+        return Err(PyValueError::new_err("there is no task to give up"));
+    }
+    let word: &AtomicU64 = arena::arena()
+        .and_then(|arena| arena.at(block.offset() + 8 * START as u64))
+        .map_err(|error| raise(lease.py(), error))?;
+    Ok(word.compare_exchange(start, DOOMED, SeqCst, SeqCst).is_ok())
 }
 
 #[pymethods]
@@ -154,9 +172,15 @@ impl Server {
                 continue;
             };
             let stop = split(got.kind).0 == STOP;
+            let start = now();
+            // Before the look at what was cancelled, as who cancels looks here after.
+            self.words[START].store(start, SeqCst);
             let did = match stop || self.is_cancelled(got.tag >> 32) {
-                true => Ok(()),
-                false => self.serve(py, got, done),
+                true => {
+                    self.end_task();
+                    Ok(())
+                }
+                false => self.serve(py, got, done, start),
             };
             // From here on the pool needs no word of this task any more.
             self.words[PLACE].store(0, SeqCst);
@@ -176,7 +200,17 @@ impl Server {
         let word = self
             .cancelled
             .get(job as usize % self.cancelled.len().max(1));
-        word.is_some_and(|word| word.load(Relaxed) == job)
+        word.is_some_and(|word| word.load(SeqCst) == job)
+    }
+
+    /// The task has come to its end, and can't be given up any more. If it has been, this
+    /// process ends here.
+    fn end_task(&self) {
+        let word = &self.words[START];
+        let start = word.load(Relaxed);
+        if start == DOOMED || word.compare_exchange(start, 0, SeqCst, SeqCst).is_err() {
+            allcores_core::os::kill_me();
+        }
     }
 
     fn take(&self, py: Python<'_>) -> PyResult<Option<Got>> {
@@ -191,10 +225,8 @@ impl Server {
     }
 
     /// Does one task and sends its result.
-    fn serve(&self, py: Python<'_>, got: Got, number: u64) -> PyResult<()> {
+    fn serve(&self, py: Python<'_>, got: Got, number: u64, start: u64) -> PyResult<()> {
         let tag = got.tag;
-        let start = now();
-        self.words[START].store(start, SeqCst);
         self.running.store(true, Relaxed);
         let outcome = self.perform(py, got, number);
         self.running.store(false, Relaxed);
@@ -239,6 +271,7 @@ impl Server {
     }
 
     fn send(&self, py: Python<'_>, kind: u8, tag: u64, body: &[u8], refs: &[u64]) -> PyResult<()> {
+        self.end_task();
         let results = self.results.get();
         results
             .put_bytes(py, kind, body, refs, tag, None)
