@@ -8,14 +8,22 @@ turns.
 import math
 import os
 import sys
+from multiprocessing import process
 
 from allcores import cgroup
 
-__all__ = ["affinity_count", "cpu_count", "override", "total_count"]
+__all__ = ["SHARE", "affinity_count", "cpu_count", "override", "total_count"]
+
+# In the configuration of a process, and of all that it starts: how many cores it may use, as one
+# of a pool's workers (task/budget.py).
+SHARE = "allcores_cpus"
 
 
 def cpu_count() -> int:
     """Return how many workers can run at the same time: min(affinity, cgroup quota), at least 1.
+
+    In a worker of a pool it is no more than the worker's share: a pool of n workers gives each
+    ``max(1, c // n)`` of the c cores that its own process may use.
 
     The affinity mask (``sched_getaffinity(2)``) also reflects cpusets. A quota of 1.5 cores counts
     as 2: two workers then share 1.5 cores of time, where one would leave half a core unused. A
@@ -26,13 +34,14 @@ def cpu_count() -> int:
         >>> cpu_count() >= 1
         True
     """
-    chosen = override()
-    if chosen is not None:
-        return chosen
-    quota = cgroup.cpu_quota()
-    if quota is None:
-        return affinity_count()
-    return max(1, min(affinity_count(), math.ceil(quota.cpus)))
+    count = override()
+    if count is None:
+        count = affinity_count()
+        quota = cgroup.cpu_quota()
+        if quota is not None:
+            count = max(1, min(count, math.ceil(quota.cpus)))
+    share: int | None = process.current_process()._config.get(SHARE)  # type: ignore[attr-defined]
+    return count if share is None else min(count, share)
 
 
 def affinity_count() -> int:

@@ -8,7 +8,7 @@ import struct
 from multiprocessing.context import set_spawning_popen
 from typing import Any
 
-from allcores import pickling
+from allcores import budget, pickling
 from allcores.errors import NotPicklable
 from allcores.launch.prepare import get_preparation_data, prepare
 from allcores.process import current_process
@@ -27,7 +27,13 @@ def pack(popen: Any, process_obj: Any, **more: Any) -> bytes:
     Raises:
         NotPicklable: an argument or the target can't travel; says which and why.
     """
-    facts = pickle.dumps({**get_preparation_data(process_obj._name), **more})
+    facts = pickle.dumps(
+        {
+            **get_preparation_data(process_obj._name),
+            "threads": budget.variables(process_obj),
+            **more,
+        }
+    )
     set_spawning_popen(popen)
     try:
         # The handles in it need no hold of their own: `popen` keeps the arguments alive.

@@ -56,6 +56,8 @@ def prepare(data: dict[str, Any]) -> None:
     if "environ" in data and data["environ"] != os.environ.copy():
         os.environ.clear()
         os.environ.update(data["environ"])
+    # Before the process object is unpickled: that may load the libraries that read them.
+    os.environ.update(data.get("threads", {}))
     if data["log_to_stderr"]:
         _util.log_to_stderr()
     if "log_level" in data:

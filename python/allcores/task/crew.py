@@ -11,7 +11,7 @@ from multiprocessing import util
 from multiprocessing.connection import wait
 from typing import Any
 
-from allcores import _core
+from allcores import _core, budget
 from allcores.task import death, work
 from allcores.task.line import Line
 from allcores.task.records import DOOMED, READY, Link, current, end
@@ -51,6 +51,7 @@ class Crew:
         self._start_args = (initializer, initargs, maxtasks)
         self._leases: dict[int, death.Lease] = {}  # by id() of the process object
         self._false_starts = 0
+        self._share = budget.share(size)
         self._oom = death.OomCounter()
         # Why workers were ended, by id() of the process object.
         self._doomed: dict[int, death.Why | None] = {}
@@ -76,6 +77,7 @@ class Crew:
         worker.name = worker.name.replace("Process", "PoolWorker")
         # The standard library ends daemons with the program, should all else fail.
         worker.daemon = True
+        budget.share_out(worker._config, self._share)
         worker.start()
         self._leases[id(worker)] = lease
         self.workers.append(worker)

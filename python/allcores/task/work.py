@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from multiprocessing import process, util
 from typing import Any, NoReturn
 
-from allcores import _core, pickling
+from allcores import _core, budget, pickling
 from allcores.launch import tether
 from allcores.task import failure
 from allcores.task.records import (
@@ -56,6 +56,8 @@ def main(
     config[tether.MARK] = True
     if not tether.tether():
         return  # (where there is no such thing, an idle worker still looks every second)
+    budget.settle()
+    budget.reseed()
     try:
         worker = _Worker(link)
     except (ValueError, OSError):
