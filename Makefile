@@ -151,7 +151,7 @@ $(VENV)/.python: | cargo python
 
 $(VENV)/.tools: pyproject.toml $(VENV)/.python
 	$(call say,build tools and what allcores itself needs)
-	@$(PIP) install $$($(BIN)/python -c "$$REQUIRES" build dependencies cli)
+	@$(PIP) install $$($(BIN)/python -c "$$REQUIRES" build dependencies)
 	@touch $@
 
 $(VENV)/.core: $(VENV)/.tools pyproject.toml $(RUST) | cargo

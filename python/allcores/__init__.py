@@ -34,6 +34,7 @@ from allcores.process import active_children, current_process, parent_process
 if _TYPE_CHECKING:
     from allcores import errors as errors
     from allcores.executor import ProcessPoolExecutor as ProcessPoolExecutor
+    from allcores.task.seeds import task_seed as task_seed
 
 __all__ = [
     "Array",
@@ -74,6 +75,7 @@ __all__ = [
     "set_executable",
     "set_forkserver_preload",
     "set_start_method",
+    "task_seed",
 ]
 
 Array = _default.Array
@@ -126,4 +128,9 @@ def __getattr__(name: str) -> _Any:
 
         globals()[name] = ProcessPoolExecutor
         return ProcessPoolExecutor
+    if name == "task_seed":
+        from allcores.task.seeds import task_seed
+
+        globals()[name] = task_seed
+        return task_seed
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
