@@ -16,6 +16,7 @@ Other than in the standard library:
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Callable, Iterable
@@ -25,9 +26,8 @@ from multiprocessing.pool import (  # type: ignore[attr-defined]
     INIT,
     MaybeEncodingError,
     RemoteTraceback,
-    ThreadPool,
 )
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from allcores.engines.contract import CLOSE, RUN, TERMINATE
 from allcores.task import cut, options
@@ -41,9 +41,13 @@ from allcores.task.result import ApplyResult
 from allcores.task.spread import MapResult
 from allcores.task.stream import IMapIterator
 
+if TYPE_CHECKING:
+    from allcores.local_pools import InlinePool, ThreadPool
+
 __all__ = [
     "Pool",
     "ThreadPool",
+    "InlinePool",
     "ApplyResult",
     "AsyncResult",
     "MapResult",
@@ -197,7 +201,7 @@ class Pool(_std.Pool):
             keywords: as for `apply`.
         """
         result = self._apply(func, args, kwds, callback, error_callback, keywords)
-        self._line.ring_bell()
+        self._line.leave(result)
         return result
 
     def _apply(
@@ -265,7 +269,7 @@ class Pool(_std.Pool):
             keywords: as for `map`.
         """
         result = self._map(func, iterable, MAP, chunksize, keywords, callback, error_callback)
-        self._line.ring_bell()
+        self._line.leave(result)
         return result
 
     def starmap(
@@ -305,7 +309,7 @@ class Pool(_std.Pool):
             keywords: as for `map`.
         """
         result = self._map(func, iterable, STARMAP, chunksize, keywords, callback, error_callback)
-        self._line.ring_bell()
+        self._line.leave(result)
         return result
 
     def _map(
@@ -399,12 +403,18 @@ class Pool(_std.Pool):
         except Exception as error:
             result._fail(error)
             return result
-        result._feed = feed = Feed(result, function, iterator, ahead(self._processes, size))
+        result._feed = feed = Feed(result, function, iterator, self._ahead(size))
+        if self._line.lazy:
+            result._feed_at = math.inf  # not before somebody asks for a result
+            return result
         if type(iterable) not in NEVER_BLOCK:
             feed.in_thread()
         feed()
-        self._line.ring_bell()
+        self._line.leave(result)
         return result
+
+    def _ahead(self, chunksize: int) -> int:
+        return 1 if self._line.lazy else ahead(self._processes, chunksize)
 
     # The end.
 
@@ -436,6 +446,9 @@ class Pool(_std.Pool):
             raise ValueError("In unknown state")
         for job in list(self._line.jobs.values()):
             job._rush()
+        self._join()
+
+    def _join(self) -> None:
         self._keeper.join()
         for worker in list(self._pool):
             worker.join()
@@ -473,6 +486,15 @@ class Pool(_std.Pool):
                     f"{name} must be something that can be called, not {type(value).__name__} "
                     f"({value!r:.60})"
                 )
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("InlinePool", "ThreadPool"):
+        from allcores import local_pools
+
+        globals()[name] = found = getattr(local_pools, name)
+        return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def _maker(cls: type[Pool], ctx: Any) -> Callable[..., Any]:

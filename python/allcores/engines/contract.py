@@ -190,7 +190,22 @@ class Engine(ABC):
         """
 
     def ring_bell(self) -> None:  # noqa: B027
-        """Results may come though nobody waits for them: see that they get delivered."""
+        """Somebody has to look up who else would sleep on: there is a clock to watch."""
+
+    def tail(self, number: int) -> None:
+        """All tasks of a job are out, and some have several items.
+
+        Args:
+            number: the job.
+        """
+        self.tails.add(number)
+
+    def leave(self, job: Any) -> None:  # noqa: B027
+        """See to it that a job gets done and its results delivered, though nobody waits for it.
+
+        Args:
+            job: the job.
+        """
 
     # Waiting.
 
@@ -274,6 +289,26 @@ class Engine(ABC):
         """Fail everything under way."""
         for job in list(self.jobs.values()):
             job._abort(self.why_over())
+
+
+def initializer_failed(cause: BaseException) -> Callable[[], BaseException]:
+    """Return what makes the error of every call.
+
+    Args:
+        cause: what the initializer raised.
+    """
+    from allcores.errors import InitializerFailed
+
+    def make() -> BaseException:
+        error = InitializerFailed(
+            f"the pool's initializer raised {type(cause).__name__}: {cause}; no worker can "
+            "start, so the pool does nothing any more. Correct the initializer or its "
+            "arguments (initargs) and make another pool"
+        )
+        error.__cause__ = cause
+        return error
+
+    return make
 
 
 def wake(baton: Any) -> None:

@@ -42,6 +42,15 @@ class Lease:
         """When it began its task, in nanoseconds of `time.monotonic_ns`."""
         return int(self._words[START])
 
+    def take_back(self, seen: int, keep: int) -> bool:
+        """Take back the items from `keep` on; False when the worker is not where it was seen.
+
+        Args:
+            seen: its word PLACE.
+            keep: items that it keeps.
+        """
+        return _core.take_back(self.block, seen, keep)
+
 
 def reap(process: Any) -> int | None:
     """Collect a dead child, and return its largest resident memory in bytes, if it can be had.

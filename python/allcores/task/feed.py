@@ -113,7 +113,7 @@ class Feed:
         job = self._job
         taken = (job._taken + job._skipped) // self._size
         room = min(self._limit - (self._posted - taken), _AT_ONCE)
-        if room <= 0:
+        if room <= 0 and self._limit > 1:
             # Not again before half of them have been taken: several at once cost less.
             job._feed_at = job._taken + max(1, int(self._limit) // 2) * self._size
         return max(0, int(room))

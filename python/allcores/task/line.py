@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from allcores import _core
-from allcores.engines.contract import RUN, TERMINATE, Engine, wake
+from allcores.engines.contract import RUN, TERMINATE, Engine, initializer_failed, wake
 from allcores.errors import TaskCancelled
 from allcores.task import bring, failure
 from allcores.task.bell import Bell
@@ -86,6 +86,14 @@ class Line(Engine):
             self.parked = False  # once is enough
             self.bell.ring()  # closed when there is no keeper any more
 
+    def leave(self, job: Any) -> None:
+        """Wake the keeper: it delivers what nobody waits for.
+
+        Args:
+            job: not needed.
+        """
+        self.ring_bell()
+
     def shut(self, state: str) -> None:
         """Go over to CLOSE or TERMINATE, and let the keeper know.
 
@@ -151,21 +159,7 @@ class Line(Engine):
 
     def _stray(self, job: int, part: int, data: Any) -> BaseException:
         """Give up: the initializer failed."""
-        from allcores.errors import InitializerFailed
-
-        packed = bytes(data)
-
-        def make() -> BaseException:
-            cause = failure.unpack(packed, "the initializer")
-            error = InitializerFailed(
-                f"the pool's initializer raised {type(cause).__name__}: {cause}; no worker can "
-                "start, so the pool does nothing any more. Correct the initializer or its "
-                "arguments (initargs) and make another pool"
-            )
-            error.__cause__ = cause
-            return error
-
-        self.give_up(make)
+        self.give_up(initializer_failed(failure.unpack(bytes(data), "the initializer")))
         return self.why_over()
 
     @contextmanager

@@ -12,9 +12,7 @@ import time
 from collections import deque
 from typing import Any
 
-from allcores import _core
 from allcores.engines.contract import TERMINATE
-from allcores.task.death import Lease
 from allcores.task.function import Function
 from allcores.task.options import PLAIN, Options
 from allcores.task.partial import attach, spans_of
@@ -133,7 +131,7 @@ class MapResult(ApplyResult, _std.MapResult):  # type: ignore[type-arg]
             return
         stop = self._next = start + self._size(self._length - start)
         if stop == self._length:
-            self._line.tails.add(self._job)
+            self._line.tail(self._job)
         self._post(start, stop)
 
     def _size(self, left: int) -> int:
@@ -158,7 +156,7 @@ class MapResult(ApplyResult, _std.MapResult):  # type: ignore[type-arg]
             self._parts_out += 1
         self._line.several(function, self, part, self._what, self._items, start, stop)
 
-    def _share(self, part: int, lease: Lease, place: int) -> None:
+    def _share(self, part: int, lease: Any, place: int) -> None:
         """Give half of the items that a worker has not begun to others.
 
         Args:
@@ -176,7 +174,7 @@ class MapResult(ApplyResult, _std.MapResult):  # type: ignore[type-arg]
         keep = at + 1 + left // 2
         with self._lock:
             count = self._counts[part]
-            if count != end(place) or not _core.take_back(lease.block, place, keep):
+            if count != end(place) or not lease.take_back(place, keep):
                 return
             self._counts[part] = keep
             self._ends[part] = self._starts[part] + keep

@@ -52,7 +52,7 @@ class IMapIterator(Job, _std.IMapIterator):  # type: ignore[type-arg]
         self._index = 0  # of the next task to go into _items
         self._taken = 0  # items
         self._skipped = 0  # items that failed and are left out
-        self._feed_at = 0  # items taken when the feed wants to be called again
+        self._feed_at: float = 0  # items taken when the feed wants to be called again
         self._length: int | None = None  # in tasks, once known
         self._error: BaseException | None = None
         self._batons: Sequence[Any] = ()
