@@ -41,7 +41,7 @@ PYTEST_ARGS ?=
 
 say = @printf '\033[1m== %s\033[0m\n' "$(1)"
 
-.PHONY: help demo test test-rust test-python crash models soak machines hostile check bench docs wheel clean python cargo
+.PHONY: help demo test test-rust test-python crash models soak machines hostile check bench peers figures docs wheel clean python cargo
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -107,8 +107,15 @@ hostile: cargo ## nonsense written over the shared memory, for HOSTILE_SECONDS (
 	$(call say,bytes that make no sense)
 	@HOSTILE_SECONDS=$${HOSTILE_SECONDS:-600} cargo test --package allcores-core --locked --test hostile
 
-bench: $(VENV)/.core ## the figures, beside the standard library in one run (BENCH_ARGS="--quick lock")
+bench: $(VENV)/.core $(VENV)/.dev ## the figures, beside the standard library in one run (BENCH_ARGS="--quick lock")
 	@$(BIN)/python -m benches.run $(BENCH_ARGS)
+
+peers: $(VENV)/.core ## the libraries to measure beside, each in an environment of its own in build/peers
+	$(call say,other libraries)
+	@$(BIN)/python -m benches.install
+
+figures: peers ## all figures, beside the other libraries as well, for the record (12 minutes; build/figures.json)
+	@$(MAKE) --no-print-directory bench BENCH_ARGS="--peers all --json build/figures.json"
 
 docs: $(VENV)/.docs ## the documentation as pages, in build/docs
 	$(call say,documentation)

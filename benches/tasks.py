@@ -1,84 +1,112 @@
-"""Cases about pools: what a task costs on its way to a worker and back."""
+"""Cases about pools: what a task costs on its way there and back, and a pool on its way up."""
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
+
+from benches.peers import Peer
 
 now = time.perf_counter
 MANY = 1_000_000
-SINGLE = 20_000
-HOT = 3_000
+IDLE, IDLE_S = 100, 0.01
+SECOND = 5
 
 
-def _nothing(number: int) -> int:
+def nothing(number: int) -> int:
     return number
 
 
-def _a_microsecond(number: int) -> int:
-    total = number
-    for add in range(18):
-        total += add
-    return total
-
-
-def _rate(mp: Any, count: int, work: Callable[[Any], object]) -> float:
-    """Thousand tasks a second, of the second of two runs in the same pool."""
-    with mp.get_context("fork").Pool(2) as pool:
-        work(pool)
+def _rate(workers: Any, count: int, work: Callable[[Any, Any], Iterable[int]]) -> float:
+    """Thousand tasks a second, after a tenth of them to warm up."""
+    numbers = list(range(count))
+    with workers:
+        sum(work(workers, numbers[: count // 10]))
         start = now()
-        result = work(pool)
+        result = sum(work(workers, numbers))
         seconds = now() - start
     if result != count * (count - 1) // 2:
         raise RuntimeError("the results are not what they should be")
     return count / seconds / 1e3
 
 
-def map_default(mp: Any) -> float:
-    numbers = list(range(MANY))
-    return _rate(mp, MANY, lambda pool: sum(pool.map(_nothing, numbers)))
+def map_default(peer: Peer) -> float:
+    count = MANY if peer.batches else peer.single
+    return _rate(peer.workers(), count, lambda workers, items: workers.map(nothing, items))
 
 
-def map_single(mp: Any) -> float:
-    numbers = list(range(SINGLE))
-    return _rate(mp, SINGLE, lambda pool: sum(pool.map(_nothing, numbers, 1)))
+def map_single(peer: Peer) -> float:
+    return _rate(peer.workers(), peer.single, lambda workers, items: workers.map(nothing, items, 1))
 
 
-def imap_single(mp: Any) -> float:
-    numbers = list(range(SINGLE))
-    return _rate(mp, SINGLE, lambda pool: sum(pool.imap_unordered(_nothing, numbers)))
+def unordered(peer: Peer) -> float:
+    return _rate(
+        peer.workers(), peer.single, lambda workers, items: workers.unordered(nothing, items)
+    )
 
 
-def apply_async(mp: Any) -> float:
-    def work(pool: Any) -> int:
-        results = [pool.apply_async(_nothing, (number,)) for number in range(SINGLE)]
-        return sum(result.get() for result in results)
-
-    return _rate(mp, SINGLE, work)
+def apply_async(peer: Peer) -> float:
+    return _rate(peer.workers(), peer.single, lambda workers, items: workers.each(nothing, items))
 
 
-def apply_hot(mp: Any) -> float:
+def submit(peer: Peer) -> float:
+    return _rate(peer.futures(), peer.single, lambda workers, items: workers.each(nothing, items))
+
+
+def _median_call(workers: Any, calls: int, pause_s: float = 0.0) -> float:
+    """Microseconds of a call there and back, the median after some to warm up."""
     times = []
-    with mp.get_context("fork").Pool(2) as pool:
-        for _ in range(HOT):
+    with workers:
+        for _ in range(calls + calls // 10):
+            if pause_s:
+                time.sleep(pause_s)
             start = now()
-            pool.apply(_nothing, (1,))
+            workers.call(nothing, 1)
             times.append(now() - start)
-    return statistics.median(times[HOT // 10 :]) * 1e6
+    return statistics.median(times[calls // 10 :]) * 1e6
 
 
-def tiny_tasks(mp: Any) -> float:
-    """How many times faster than a loop a million tasks of about a microsecond are."""
-    numbers = list(range(MANY))
-    with mp.get_context("fork").Pool(2) as pool:
-        pool.map(_a_microsecond, range(1000))
-        start = now()
-        expected = [_a_microsecond(number) for number in numbers]
-        between = now()
-        result = pool.map(_a_microsecond, numbers)
-        end = now()
-    if result != expected:
-        raise RuntimeError("the results are not what they should be")
-    return (between - start) / (end - between)
+def apply_hot(peer: Peer) -> float:
+    return _median_call(peer.workers(), peer.single // 10)
+
+
+def apply_idle(peer: Peer) -> float:
+    return _median_call(peer.workers(), IDLE, IDLE_S)
+
+
+def round_trip(peer: Peer) -> float:
+    return _median_call(peer.futures(), peer.single // 10)
+
+
+def first_pool(start: str) -> Callable[[Peer], float]:
+    """Milliseconds until a program's first two workers, which have to import NumPy, answer."""
+
+    def measure(peer: Peer) -> float:
+        from benches import arrays
+
+        begun = now()
+        with peer.workers(start) as workers:
+            result = workers.map(arrays.total, [10])
+            seconds = now() - begun
+        if list(result) != [45]:
+            raise RuntimeError("the result is not what it should be")
+        return seconds * 1e3
+
+    return measure
+
+
+def second_pool(start: str) -> Callable[[Peer], float]:
+    """Milliseconds until two workers answer, when a program had such before; the median."""
+
+    def measure(peer: Peer) -> float:
+        times = []
+        for _ in range(1 + SECOND):
+            begun = now()
+            with peer.workers(start) as workers:
+                workers.map(nothing, [1])
+                times.append(now() - begun)
+        return statistics.median(times[1:]) * 1e3
+
+    return measure

@@ -7,12 +7,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from benches import install
+from benches import run as table
+from benches.cases import CASES
+from benches.peers import OTHERS, PEERS
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "benches.run", *arguments],
+        [sys.executable, *arguments],
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -22,20 +29,106 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_one_round(tmp_path: Path) -> None:
-    """Both libraries' figures come with their ratio and the circumstances."""
-    path = tmp_path / "figures.json"
-    result = run("--rounds", "1", "--json", str(path), "lock", "semaphore")
+    """All libraries' figures come with their ratios and the circumstances."""
+    path = tmp_path / "deep" / "figures.json"
+    cases = ["lock", "executor_submit", "second_fork"]
+    options = ["--rounds", "1", "--peers", "threads", "--json", str(path)]
+    result = run("-m", "benches.run", *options, *cases)
     assert (result.returncode, result.stderr) == (0, "")
     data = json.loads(path.read_text())
     assert {"processor", "kernel", "python", "commit", "date"} <= set(data["circumstances"])
-    assert [row["name"] for row in data["rows"]] == ["lock", "semaphore"]
-    for row in data["rows"]:
-        assert set(row["figures"]) == {"allcores", "multiprocessing"}
-        assert row["ratio"] > 0
+    assert list(data["peers"]) == ["threads"]
+    assert [row["name"] for row in data["rows"]] == cases
+    both = {"allcores", "multiprocessing"}
+    for row, libraries in zip(data["rows"], (both, both | {"threads"}, both), strict=True):
+        assert set(row["figures"]) == set(row["ratios"]) == libraries
+        assert all(len(figures) == 1 and figures[0] > 0 for figures in row["figures"].values())
+        assert row["failed"] == {}
+        assert row["what"] in result.stdout
 
 
-def test_unknown_case() -> None:
-    """A case that doesn't exist is named."""
-    result = run("lokc")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["lokc"], "no such case: lokc"), (["--peers", "rai,loky"], "no such peer: rai")],
+)
+def test_unknown_name(arguments: list[str], message: str) -> None:
+    """A case or library that doesn't exist is named."""
+    result = run("-m", "benches.run", *arguments)
     assert result.returncode == 2
-    assert "no such case: lokc" in result.stderr
+    assert message in result.stderr
+
+
+def test_turns() -> None:
+    """Libraries take turns in who goes first; who fails is out, and the table says why."""
+    asked: list[str] = []
+
+    def measure(library: str) -> float:
+        asked.append(library)
+        if library == "ray":
+            raise RuntimeError("no result within 60 s")
+        return 3.0 if library == "allcores" else 2.0
+
+    figures, failed = table._interleaved(measure, 4, ["loky", "ray"])
+    ours, theirs = "allcores", "multiprocessing"
+    assert asked == ["ray", "loky", theirs, ours, ours, theirs, "loky", theirs, ours, ours, theirs]
+    assert figures == {ours: [3.0] * 4, theirs: [2.0] * 4, "loky": [2.0] * 2}
+    row = table.Row("pool", "map", "k/s", True, ">= 5", figures, failed)
+    assert row.ratios() == {ours: 1.5, theirs: 1.0, "loky": 1.0}
+    first, *more = row.lines()
+    assert "3 (3 to 3)" in first
+    assert first.endswith("1.5  >= 5")
+    assert [line.split()[0] for line in more] == ["loky", "ray"]
+    assert more[1].endswith("failed: no result within 60 s")
+
+
+def test_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A library that isn't there, or could not be installed, is a line that says so."""
+    monkeypatch.setattr(install, "FOLDER", tmp_path)
+    _, failed = table._interleaved(lambda name: table._measure("pool", name), 1, ["loky"])
+    assert failed["loky"] == "failed: not installed: make peers"
+    monkeypatch.setattr(install, "_run", _fails)
+    assert install._install("loky") == "did not install: no such host"
+    assert install.python("loky") is None
+
+
+def _fails(command: list[str]) -> str:
+    raise subprocess.CalledProcessError(1, command, stderr="looking\nno such host\n")
+
+
+def test_every_case_can_be_done() -> None:
+    """What a case needs is something that allcores and the standard library do."""
+    for name, case in CASES.items():
+        for library in ("allcores", "multiprocessing"):
+            assert not case.needs or case.needs in PEERS[library].can.split(), name
+    assert {name for case in CASES.values() for name in case.others()} == set(OTHERS)
+
+
+LEAVES = "import subprocess, sys; subprocess.Popen(['sleep', '1000'], start_new_session=True)"
+FRESH = """
+import subprocess, sys
+from benches import fresh
+fresh.LEAVE_S = 0.1
+fresh.adopt_orphans()
+try:
+    print(fresh.run([sys.executable, "-c", sys.argv[1]], float(sys.argv[2])))
+except RuntimeError as error:
+    print(error)
+print("children:", fresh._children())
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "limit_s", "shown"),
+    [
+        ("print('fine')", 40, "fine"),
+        (f"{LEAVES}; print('fine')", 40, "fine"),
+        (f"{LEAVES}; sys.exit('an odd end')", 40, "exit code 1: an odd end"),
+        (f"{LEAVES}; sys.stdin.close(); import signal; signal.pause()", 1, "no result within 1 s"),
+    ],
+)
+def test_fresh_process(code: str, limit_s: int, shown: str) -> None:
+    """Whatever a measurement does: it ends in time, and no process of it is left."""
+    result = run("-c", FRESH, code, str(limit_s))
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.split("\n")[0] == shown
+    assert "children: []" in result.stdout
