@@ -14,7 +14,7 @@ from typing import Any
 from allcores import _core, budget
 from allcores.task import death, work
 from allcores.task.line import Line
-from allcores.task.records import DOOMED, READY, Link, current, end
+from allcores.task.records import DOOMED, LOADING, READY, Link, current, end
 from allcores.task.spread import MapResult
 
 # So many workers in a row that end before they are ready, and the pool gives up.
@@ -183,7 +183,7 @@ class Crew:
         for worker, tag, start in self._running():
             abandoned.discard(tag >> 32)
             timeout = timed.get(tag >> 32)
-            if timeout is None:
+            if timeout is None or start & LOADING:
                 continue
             left = start + timeout * 1e9 - now
             if left <= 0:

@@ -1,4 +1,8 @@
-"""The function of a call: packed once, unpacked once by each worker.
+"""The function of a call: packed once, unpacked once by each worker, as long as its content stays.
+
+A function that may have changed since the last call is packed again, and when that gives the same
+bytes, workers use what they have. So what tasks do to objects that a function refers to is seen by
+later ones in the same worker.
 
 One that many tasks carry, by value with what it refers to, is stored in the arena, and the tasks
 carry a reference, so that they stay small. One for a single call travels inside that task.
@@ -7,18 +11,27 @@ carry a reference, so that they stay small. One for a single call travels inside
 from __future__ import annotations
 
 import sys
+import threading
 import types
+from collections import OrderedDict
 from collections.abc import Callable
+from hashlib import blake2b
 from itertools import count
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from allcores import _core, pickling
-from allcores.task.records import HEAD
+from allcores.task.records import HEAD, SETS_GLOBALS
 
 # Up to here a task with a number for its argument still fits into a cell of the ring, with it
 # inside.
 _INLINE_BYTES = 40
+# Contents of functions that a pool remembers, as many as each worker does, and up to how many bytes
+# as they are.
+_REMEMBERED = 8
+_SHORT_BYTES = 1000
+# In what launch/by_value.py packs, and in nothing else.
+_BY_VALUE = b"allcores.launch.rebuild"
 
 _numbers = count(1)
 
@@ -27,38 +40,50 @@ class Function:
     """A function as the tasks of one call carry it.
 
     Args:
-        func: what to call.
+        name: its name, for messages.
+        data: it, packed.
+        refs: arena offsets of the handles in that.
         often: whether several tasks will carry it; then workers remember it.
-
-    Raises:
-        NotPicklable: it can't travel.
+        owner: keeps what the handles refer to.
     """
 
     __slots__ = ("head", "kept", "name", "refs")
 
-    def __init__(self, func: Callable[..., Any], often: bool) -> None:
-        self.name: str = getattr(func, "__qualname__", None) or repr(func)
-        data, self.refs = pickling.pack(func, f"the function {self.name!r}")
+    def __init__(
+        self, name: str, data: bytes, refs: list[int], often: bool, owner: object = None
+    ) -> None:
+        self.name = name
+        self.refs = refs
         # What it refers to has to live until the last task has been done.
-        self.kept: Any = (func, None)
+        self.kept: Any = (owner, None)
         number = next(_numbers) if often else 0
+        flags = SETS_GLOBALS if _BY_VALUE in data else 0
         if often and len(data) > _INLINE_BYTES:
             block = _core.Block(len(data))
             memoryview(block)[:] = data
             _, offset, generation = block.handle()
-            self.head = HEAD.pack(number, offset, generation, len(data), 0)
-            self.kept = (func, block)
+            self.head = HEAD.pack(number, offset, generation, len(data), flags)
+            self.kept = (owner, block)
         else:
-            self.head = HEAD.pack(number, 0, 0, len(data), 0) + data
+            self.head = HEAD.pack(number, 0, 0, len(data), flags) + data
+
+
+def _packed(func: Callable[..., Any]) -> tuple[str, bytes, list[int]]:
+    name: str = getattr(func, "__qualname__", None) or repr(func)
+    return name, *pickling.pack(func, f"the function {name!r}")
 
 
 class Packed:
-    """The functions that a pool has packed before and need not pack again."""
+    """The functions that a pool has packed before, so that workers have them."""
 
     def __init__(self) -> None:
+        # Those that nothing can change, by themselves.
         self._known: WeakKeyDictionary[Any, tuple[object, Function]] = WeakKeyDictionary()
         # The latest, which the next call is likely to be of: (function, mark, packed).
         self._latest: tuple[Any, object, Function | None] = (None, None, None)
+        # The others by name and content, the latest last; None for one of a single call.
+        self._contents: OrderedDict[tuple[str, bytes], Function | None] = OrderedDict()
+        self._lock = threading.Lock()
 
     def get(self, func: Callable[..., Any], often: bool) -> Function:
         """Return `func`, packed.
@@ -74,22 +99,40 @@ class Packed:
         if kind is types.FunctionType:
             mark: object = func.__code__
             if not (_is_importable(func) or _is_constant(func)):  # type: ignore[arg-type]
-                return Function(func, often)
+                return self._by_content(func, often)
         elif kind is types.BuiltinFunctionType and _is_importable(func):
             mark = None
         else:
-            return Function(func, often)
+            return self._by_content(func, often)
         latest, code, packed = self._latest
         if latest is func and code is mark and packed is not None:
             return packed
         code, packed = self._known.get(func, (None, None))
         if packed is None or code is not mark:
-            packed = Function(func, True)
             # It refers to nothing, so nothing has to be kept; and it must not keep its own key.
-            packed.kept = packed.kept[1]
+            packed = Function(*_packed(func), True)
             self._known[func] = mark, packed
         self._latest = func, mark, packed
         return packed
+
+    def _by_content(self, func: Callable[..., Any], often: bool) -> Function:
+        """Return `func`, packed now, or as it was packed when it had the same content."""
+        name, data, refs = _packed(func)
+        if refs:
+            return Function(name, data, refs, often, func)
+        key = name, data if len(data) <= _SHORT_BYTES else blake2b(data).digest()
+        contents = self._contents
+        with self._lock:
+            found = contents.get(key)
+            if found is None:
+                # One for a single call is worth remembering when it comes for the second time.
+                often = often or key in contents
+                found = Function(name, data, refs, often)
+                contents[key] = found if often else None
+                if len(contents) > _REMEMBERED:
+                    contents.popitem(last=False)
+            contents.move_to_end(key)
+            return found
 
 
 def _is_importable(func: Any) -> bool:

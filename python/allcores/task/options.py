@@ -27,8 +27,9 @@ class Options:
     """How the tasks of a call are done.
 
     Attributes:
-        timeout: seconds that a task may take from its beginning in a worker; one that takes longer
-            fails with `TaskTimeout`, and its worker is replaced. None for as long as it takes.
+        timeout: seconds that a task may take in a worker, what it waits for its turn and its
+            function's first imports there not counted; one that takes longer fails with
+            `TaskTimeout`, and its worker is replaced. None for as long as it takes.
         retries: how often a task that failed is done again: it raised an exception, overran its
             timeout, or its worker died.
         on_error: what a task that failed for good does to a map. "raise" ends it with the

@@ -22,6 +22,10 @@ from typing import NamedTuple
 
 HEAD = struct.Struct("=QQIII")
 
+# Flags of a function: unpacking it may set globals of `__main__`, so others that do are to be
+# unpacked again before they are called.
+SETS_GLOBALS = 1
+
 # Kinds of tasks: what the payload is, and what is done with it.
 CALL = 0  # (args, kwargs): one call
 MAP = 1  # items: one call with each
@@ -48,6 +52,8 @@ LEASE_BYTES = 8 * LEASE_WORDS
 
 # In START: the pool has given the task up, and its worker with it.
 DOOMED = (1 << 64) - 1
+# A bit of START: the function is being unpacked, and the task's time has not begun.
+LOADING = 1 << 63
 
 INITIALIZING = 1
 READY = 2

@@ -28,11 +28,16 @@ const WORDS: usize = 4;
 /// In START: the pool has given the task up, and ends this process. The pool and the worker
 /// agree by compare-and-swap on that word, so that it never ends one that went on.
 const DOOMED: u64 = u64::MAX;
+/// A bit of START: the function is being unpacked, which may import whatever it needs; the task's
+/// time has not begun.
+const LOADING: u64 = 1 << 63;
 
 /// How often an idle worker looks whether its pool's process lives; it has 2 s to leave.
 const LOOK: Duration = Duration::from_secs(1);
 /// How many functions a worker remembers; each may hold large data.
 const REMEMBERED: usize = 8;
+/// A flag of functions, whose unpacking sets globals of `__main__`.
+const SETS_GLOBALS: u32 = 1;
 /// Items of a task that its place can tell apart.
 const PLACES: usize = (1 << 24) - 1;
 
@@ -63,7 +68,14 @@ pub struct Server {
     me: Owner,
     /// A task of the user's is running.
     running: AtomicBool,
-    known: Mutex<Vec<(u64, Py<PyAny>)>>,
+    known: Mutex<Vec<Known>>,
+}
+
+/// A function that was unpacked here.
+struct Known {
+    number: u64,
+    func: Py<PyAny>,
+    sets_globals: bool,
 }
 
 /// What came of a task.
@@ -203,12 +215,25 @@ impl Server {
         word.is_some_and(|word| word.load(SeqCst) == job)
     }
 
+    /// When the task's time began, if not at `start`.
+    fn began(&self, start: u64) -> u64 {
+        match self.words[START].load(Relaxed) {
+            DOOMED => start,
+            word => word & !LOADING,
+        }
+    }
+
     /// The task has come to its end, and can't be given up any more. If it has been, this
     /// process ends here.
     fn end_task(&self) {
+        self.set_start(0);
+    }
+
+    /// Stores in START, unless the task has been given up.
+    fn set_start(&self, new: u64) {
         let word = &self.words[START];
         let start = word.load(Relaxed);
-        if start == DOOMED || word.compare_exchange(start, 0, SeqCst, SeqCst).is_err() {
+        if start == DOOMED || word.compare_exchange(start, new, SeqCst, SeqCst).is_err() {
             allcores_core::os::kill_me();
         }
     }
@@ -229,6 +254,7 @@ impl Server {
         let tag = got.tag;
         self.running.store(true, Relaxed);
         let outcome = self.perform(py, got, number);
+        let took = now().saturating_sub(self.began(start));
         self.running.store(false, Relaxed);
         if slot::joined() != self.me {
             // The task has forked, and this is the other process.
@@ -244,7 +270,7 @@ impl Server {
         };
         let sent = match &value {
             Outcome::One(value) => self.send_value(py, tag, value),
-            Outcome::Many(values) => self.send_list(py, tag, values, now() - start),
+            Outcome::Many(values) => self.send_list(py, tag, values, took),
         };
         match sent {
             Ok(()) => Ok(()),
@@ -362,8 +388,8 @@ impl Server {
         let number = u64::from_ne_bytes(part(head, 0));
         if number != 0 {
             let mut known = self.known.lock().unwrap_or_else(|e| e.into_inner());
-            if let Some(i) = known.iter().position(|(n, _)| *n == number) {
-                let func = known[i].1.clone_ref(py).into_bound(py);
+            if let Some(i) = known.iter().position(|known| known.number == number) {
+                let func = known[i].func.clone_ref(py).into_bound(py);
                 if i != 0 {
                     known.swap(i, 0);
                 }
@@ -374,21 +400,36 @@ impl Server {
         let generation = u32::from_ne_bytes(part4(head, 16));
         let nbytes = u32::from_ne_bytes(part4(head, 20));
         let inline = bytes.get(HEAD..at).ok_or_else(value::nonsense)?;
+        self.set_start(now() | LOADING);
         let func = self.hooks.bind(py).call_method1(
             intern!(py, "function"),
             (offset, generation, nbytes, PyBytes::new(py, inline)),
         )?;
-        if number != 0 {
-            let mut known = self.known.lock().unwrap_or_else(|e| e.into_inner());
-            known.insert(0, (number, func.clone().unbind()));
-            let last = match known.len() > REMEMBERED {
-                true => known.pop(),
-                false => None,
-            };
-            drop(known);
-            // Its end may run Python code.
-            drop(last);
+        self.set_start(now());
+        let sets_globals = u32::from_ne_bytes(part4(head, 24)) & SETS_GLOBALS != 0;
+        let mut gone = Vec::new();
+        let mut known = self.known.lock().unwrap_or_else(|e| e.into_inner());
+        if sets_globals {
+            // The others' globals are these now.
+            gone.extend(known.extract_if(.., |known| known.sets_globals));
         }
+        if number != 0 {
+            let func = func.clone().unbind();
+            known.insert(
+                0,
+                Known {
+                    number,
+                    func,
+                    sets_globals,
+                },
+            );
+        }
+        if known.len() > REMEMBERED {
+            gone.extend(known.pop());
+        }
+        drop(known);
+        // Their end may run Python code.
+        drop(gone);
         Ok(func)
     }
 
