@@ -253,6 +253,7 @@ class Line(Engine):
         self.tasks = self.results = None
         self._cancelled = memoryview(bytearray(8 * CANCELLED_WORDS)).cast("Q")
         self.cancelled = None  # type: ignore[assignment]
+        self.functions = Packed()
         self.rebalance = lambda: None
         self.stop_running = lambda number: None
         self.bell.close()
