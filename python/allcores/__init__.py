@@ -33,9 +33,13 @@ from allcores.process import active_children, current_process, parent_process
 
 if _TYPE_CHECKING:
     from allcores import errors as errors
+    from allcores.calls import amap as amap
+    from allcores.calls import imap as imap
+    from allcores.calls import map as map
     from allcores.executor import ProcessPoolExecutor as ProcessPoolExecutor
     from allcores.task.seeds import task_seed as task_seed
 
+# Not `map`: after `from allcores import *` the builtin has to be what it was.
 __all__ = [
     "Array",
     "AuthenticationError",
@@ -62,6 +66,7 @@ __all__ = [
     "Value",
     "active_children",
     "allow_connection_pickling",
+    "amap",
     "cpu_count",
     "current_process",
     "freeze_support",
@@ -69,6 +74,7 @@ __all__ = [
     "get_context",
     "get_logger",
     "get_start_method",
+    "imap",
     "log_to_stderr",
     "parent_process",
     "reducer",
@@ -133,4 +139,9 @@ def __getattr__(name: str) -> _Any:
 
         globals()[name] = task_seed
         return task_seed
+    if name in ("amap", "imap", "map"):
+        from allcores import calls
+
+        globals()[name] = found = getattr(calls, name)
+        return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

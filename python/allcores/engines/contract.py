@@ -189,6 +189,9 @@ class Engine(ABC):
             number: the job.
         """
 
+    def interrupt(self) -> None:  # noqa: B027
+        """Have what runs stop, as far as terminating the engine wouldn't."""
+
     def ring_bell(self) -> None:  # noqa: B027
         """Somebody has to look up who else would sleep on: there is a clock to watch."""
 

@@ -109,6 +109,11 @@ class Threads(Local):
             if tag >> 32 == number and worker.interrupt(tag, start, TaskCancelled):
                 self._replace(worker)
 
+    def interrupt(self) -> None:
+        """Ask all threads that do a task to stop and leave."""
+        for worker, tag, start in self._running():
+            worker.interrupt(tag, start, TaskCancelled)
+
     def _running(self) -> Iterator[tuple[Worker, int, int]]:
         """Return the workers that do a task, the task, and when they began it."""
         for worker in list(self.workers):
