@@ -78,6 +78,8 @@ points: cargo ## kill a process at every crash point, and in every recovery from
 soak: $(VENV)/.core ## kill 50,000 processes at random while they share everything (SOAK_ARGS="--kills 2000")
 	$(call say,random kills)
 	@$(BIN)/python -m tests.soak --kills 50000 $(SOAK_ARGS)
+	$(call say,pools that hold out)
+	@$(BIN)/python -m tests.endurance $(ENDURANCE_ARGS)
 
 models: cargo ## the protocols of the core, explored further than in the tests (an hour)
 	$(call say,models of the protocols)
