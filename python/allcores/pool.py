@@ -10,8 +10,8 @@ Other than in the standard library:
 - `imap` and `imap_unordered` read their input a bounded distance ahead of their consumer.
 - Workers may have children of their own, so a pool inside a pool works.
 - Ctrl-C ends the tasks that run, not the workers, and nothing is printed by them.
-- Calls take keywords that say how their tasks are done: `timeout`, `retries` and, of maps,
-  `on_error` (task/options.py).
+- Calls take keywords that say how their tasks are done: `timeout`, `retries`, `seed` and, of maps,
+  `on_error` and `progress` (task/options.py).
 """
 
 from __future__ import annotations
@@ -31,11 +31,12 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from allcores.engines.contract import CLOSE, RUN, TERMINATE
 from allcores.task import cut, options
+from allcores.task import progress as bars
 from allcores.task.crew import Crew, our_context, worker_count
 from allcores.task.feed import NEVER_BLOCK, Feed, ahead
 from allcores.task.keeper import Keeper
 from allcores.task.line import Line
-from allcores.task.options import CallOptions, MapOptions
+from allcores.task.options import ApplyOptions, MapOptions
 from allcores.task.records import MAP, STARMAP
 from allcores.task.result import ApplyResult
 from allcores.task.spread import MapResult
@@ -162,7 +163,7 @@ class Pool(_std.Pool):
         func: Callable[..., Any],
         args: Iterable[Any] = (),
         kwds: Any = {},  # noqa: B006
-        **keywords: Unpack[CallOptions],
+        **keywords: Unpack[ApplyOptions],
     ) -> Any:
         """Call ``func(*args, **kwds)`` in a worker and return what it returns.
 
@@ -170,7 +171,7 @@ class Pool(_std.Pool):
             func: what to call.
             args: positional arguments.
             kwds: keyword arguments.
-            keywords: `timeout` and `retries`; see `allcores.task.options.Options`.
+            keywords: `timeout`, `retries` and `seed`; see `allcores.task.options.Options`.
 
         Raises:
             Exception: what the call raised; ``__cause__`` has the worker's traceback.
@@ -187,7 +188,7 @@ class Pool(_std.Pool):
         kwds: Any = {},  # noqa: B006
         callback: _Callback = None,
         error_callback: _ErrorCallback = None,
-        **keywords: Unpack[CallOptions],
+        **keywords: Unpack[ApplyOptions],
     ) -> ApplyResult:
         """Like `apply`, but return at once, with an `AsyncResult`.
 
@@ -211,11 +212,15 @@ class Pool(_std.Pool):
         kwds: Any,
         callback: _Callback,
         error_callback: _ErrorCallback,
-        keywords: CallOptions,
+        keywords: ApplyOptions,
     ) -> ApplyResult:
         self._check(func, callback, error_callback)
         args, kwargs = tuple(args), dict(kwds)
-        chosen = options.of(keywords, CallOptions)
+        chosen = options.of(keywords, ApplyOptions)
+        if chosen.seed is not None:
+            from allcores.task.seeds import SeededCall
+
+            func = SeededCall(func, chosen.seed)
         result = ApplyResult(self, callback, error_callback, (args, kwargs), chosen)
         try:
             function = self._line.function(result, func, often=False)
@@ -239,8 +244,9 @@ class Pool(_std.Pool):
         Args:
             func: what to call.
             iterable: the items; all of them are read before the first result.
-            chunksize: items a task; None lets the pool choose. With `keywords` it is 1.
-            keywords: `timeout`, `retries` and `on_error`; see
+            chunksize: items a task; None lets the pool choose. With `timeout`, `retries` or
+                `on_error` it is 1.
+            keywords: `timeout`, `retries`, `on_error`, `seed` and `progress`; see
                 `allcores.task.options.Options`.
 
         Raises:
@@ -333,8 +339,16 @@ class Pool(_std.Pool):
             result = MapResult(self, kind, (None,), 1, callback, error_callback)
             result._fail(error)
             return result
+        bar = bars.make(chosen.progress, len(items))
+        if chosen.seed is not None:
+            from allcores.task.seeds import Numbered
+
+            func, items = _seeded(func, kind, chosen.seed), Numbered(items)
         result = MapResult(self, kind, items, chunksize, callback, error_callback, chosen)
+        result._bar = bar
         if len(items) == 0:
+            if bar is not None:
+                bar.close(0)
             return result
         try:
             function = self._line.function(result, func, often=len(items) > 1)
@@ -360,8 +374,8 @@ class Pool(_std.Pool):
             func: what to call.
             iterable: the items. One that may block when asked for its next item is read by a
                 thread.
-            chunksize: items a task. With `keywords` it is 1.
-            keywords: `timeout`, `retries` and `on_error`; see
+            chunksize: items a task. With `timeout`, `retries` or `on_error` it is 1.
+            keywords: `timeout`, `retries`, `on_error`, `seed` and `progress`; see
                 `allcores.task.options.Options`. With "raise", an exception comes in the
                 place of its result, and the iterator goes on behind it.
         """
@@ -379,7 +393,7 @@ class Pool(_std.Pool):
         Args:
             func: what to call.
             iterable: the items.
-            chunksize: items a task. With `keywords` it is 1.
+            chunksize: items a task, as for `imap`.
             keywords: as for `imap`.
         """
         return self._imap(func, iterable, chunksize, False, keywords)
@@ -397,7 +411,11 @@ class Pool(_std.Pool):
         chosen = options.of(keywords)
         size = 1 if chunksize is None or chosen.by_item else chunksize
         iterator = iter(iterable)
+        bar = bars.make(chosen.progress, cut.length(iterable))
+        if chosen.seed is not None:
+            func, iterator = _seeded(func, MAP, chosen.seed), enumerate(iterator)
         result = IMapIterator(self, size, ordered, chosen)
+        result._bar = bar
         try:
             function = self._line.function(result, func, often=True)
         except Exception as error:
@@ -495,6 +513,12 @@ def __getattr__(name: str) -> Any:
         globals()[name] = found = getattr(local_pools, name)
         return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _seeded(func: Callable[..., Any], kind: int, seed: int) -> Callable[..., Any]:
+    from allcores.task import seeds
+
+    return (seeds.SeededStar if kind == STARMAP else seeds.Seeded)(func, seed)
 
 
 def _maker(cls: type[Pool], ctx: Any) -> Callable[..., Any]:

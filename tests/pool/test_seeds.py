@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import pickle
 import random
+import re
+import signal
+import subprocess
+import sys
 import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import allcores
 import numpy as np
 import pytest
+from allcores.errors import NotPicklable, WorkerDied
+from allcores.pool import InlinePool, ThreadPool
 from allcores.task import seeds
 from allcores.task.seeds import Numbered, Seeded, SeededCall, SeededStar
 
+START_METHODS = ("fork", "spawn", "forkserver")
 SEED = random.randrange(2**40)
 print(f"{__name__}: seed {SEED}")
 
@@ -201,7 +213,7 @@ def test_numbered() -> None:
 def test_ways_of_calling() -> None:
     """An item, its parts, or a whole call: the states of one index are the same."""
     expected = Seeded(draw, SEED)((0, "x"))
-    assert SeededStar(draw, SEED)((0, ["x"])) == expected
+    assert SeededStar(draw, SEED)(0, ["x"]) == expected
     assert SeededCall(draw, SEED)(x="x") == expected
     assert over_there(SeededCall(draw, SEED))("x") == expected
 
@@ -225,3 +237,163 @@ def test_values_of_seed() -> None:
     for bad in (True, 1.0, "1", b"1", [1], np.random.SeedSequence(1)):
         with pytest.raises(TypeError, match="seed must be a whole number or None"):
             seeds.check(bad)
+
+
+# In pools.
+
+
+def draw_both(x: Any, y: Any) -> tuple[Any, ...]:
+    return draw((x, y))
+
+
+def slow_draw(x: int) -> tuple[Any, ...]:
+    """Leave other workers time to take over what is left of the task."""
+    first = draw(x)
+    time.sleep(0.01 if x < 20 else 0)
+    return first + draw()
+
+
+def fail_once(folder: Path, x: int) -> tuple[Any, ...]:
+    numbers = draw(x)
+    try:
+        (folder / str(x)).touch(exist_ok=False)
+    except FileExistsError:
+        return numbers
+    raise RuntimeError("not yet")
+
+
+def die(_: Any) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_with(x: Any, y: Any) -> None:
+    die(None)
+
+
+@pytest.fixture(params=[*START_METHODS, "threads", "inline"])
+def any_pool(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """A pool of two workers of each kind."""
+    local = {"threads": ThreadPool, "inline": InlinePool}
+    make = local.get(request.param) or allcores.get_context(request.param).Pool
+    with make(2) as pool:
+        yield pool
+    pool.join()
+
+
+@pytest.mark.parametrize("size", [None, 1, 3, 100])
+def test_every_form_has_the_same_numbers(any_pool: Any, size: int | None) -> None:
+    """Whatever the form of the call, the size of its tasks, the start method and the input."""
+    pool, here = any_pool, Seeded(draw, SEED)
+    expected = [here((i, i)) for i in range(50)]
+    for items in (range(50), list(range(50)), (i for i in range(50)), np.arange(50)):
+        assert pool.map(draw, items, size, seed=SEED) == expected
+    assert pool.map_async(draw, range(50), size, seed=SEED).get() == expected
+    assert list(pool.imap(draw, range(50), size or 1, seed=SEED)) == expected
+    assert list(pool.imap(draw, iter(range(50)), size or 1, seed=SEED)) == expected
+    assert sorted(pool.imap_unordered(draw, range(50), size or 1, seed=SEED)) == expected
+    pairs = [((i, -i), *expected[i][1:]) for i in range(50)]
+    assert pool.starmap(draw_both, [(i, -i) for i in range(50)], size, seed=SEED) == pairs
+    assert pool.starmap(draw_both, ((i, -i) for i in range(50)), size, seed=SEED) == pairs
+    assert pool.apply(draw, (0,), seed=SEED) == expected[0]
+    assert pool.apply_async(draw, kwds={"x": 0}, seed=SEED).get() == expected[0]
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_any_number_of_workers(fork: Any, workers: int) -> None:
+    """Also when idle workers take over what others have not begun."""
+    here = Seeded(slow_draw, SEED)
+    expected = [here((i, i)) for i in range(100)]
+    with fork.Pool(workers) as pool:
+        assert pool.map(slow_draw, range(100), seed=SEED) == expected
+        assert pool.map(slow_draw, range(100), 50, seed=SEED) == expected
+        assert pool.map(slow_draw, range(100), 50, seed=SEED + 1) != expected
+
+
+def test_another_try_has_the_same_numbers(forked: Any, tmp_path: Path) -> None:
+    func = functools.partial(fail_once, tmp_path)
+    here = Seeded(draw, SEED)
+    expected = [here((i, i)) for i in range(10)]
+    assert forked.map(func, range(10), retries=1, seed=SEED) == expected
+    (tmp_path / "imap").mkdir()
+    func = functools.partial(fail_once, tmp_path / "imap")
+    assert list(forked.imap(func, range(10), retries=1, seed=SEED)) == expected
+
+
+def test_the_callers_numbers_are_untouched(any_pool: Any) -> None:
+    """Also where the calls are made in the caller's own process."""
+    random.gauss(0, 1)
+    np.random.normal()
+    before = states()
+    any_pool.map(draw, range(20), seed=SEED)
+    list(any_pool.imap(draw, range(20), seed=SEED))
+    any_pool.apply(draw, seed=SEED)
+    assert states() == before
+
+
+def test_calls_without_a_seed_afterwards_are_not_seeded(fork: Any) -> None:
+    """What a worker draws then doesn't follow from a seed that was used before."""
+    seen = []
+    for _ in range(2):
+        with fork.Pool(1) as pool:
+            pool.map(draw, range(5), seed=SEED)
+            seen.append(pool.apply(draw))
+    for first, second in zip(*seen, strict=True):
+        assert first is None or first != second
+
+
+def test_functions_of_main_and_numpy_first_imported_inside(tmp_path: Path) -> None:
+    """The numbers of a numpy that only the function imports are seeded, too."""
+    path = tmp_path / "program.py"
+    path.write_text(
+        "import allcores\n"
+        "def draw(x):\n"
+        "    import random, numpy\n"
+        "    return random.random(), float(numpy.random.random())\n"
+        "for method in 'fork', 'spawn', 'forkserver':\n"
+        "    with allcores.get_context(method).Pool(2) as pool:\n"
+        "        print(pool.map(draw, range(6), 1, seed=42))\n"
+    )
+    found = subprocess.run([sys.executable, path], capture_output=True, text=True, check=True)
+    lines = found.stdout.splitlines()
+    assert len(set(lines)) == 1
+    assert lines[0].startswith("[(0.23248536988804736, 0.12458988682796246)")
+
+
+def test_errors_name_what_the_user_gave(forked: Any) -> None:
+    """The function and the arguments, not what seeded calls make of them."""
+    for call in (
+        lambda: forked.map(die, ["item"], seed=SEED),
+        lambda: forked.map(die, ["item"], 1, seed=SEED),
+        lambda: list(forked.imap(die, ["item"], seed=SEED)),
+        lambda: list(forked.imap(die, ["item"], 2, seed=SEED)),
+        lambda: forked.apply(die, ("item",), seed=SEED),
+    ):
+        with pytest.raises(WorkerDied, match=re.escape("task 0 with ('item')")):
+            call()
+    with pytest.raises(WorkerDied, match=re.escape("task 0 with (1, 2)")):
+        forked.starmap(die_with, [(1, 2)], seed=SEED)
+    lock = threading.Lock()
+    for call in (
+        lambda: forked.map(draw, [0, lock], seed=SEED),
+        lambda: forked.map(draw, [0, lock], 1, seed=SEED),
+        lambda: forked.map(draw, [0, lock], 2, seed=SEED),
+        lambda: list(forked.imap(draw, [0, lock], seed=SEED)),
+        lambda: list(forked.imap(draw, [0, lock], 2, seed=SEED)),
+    ):
+        with pytest.raises(NotPicklable, match=r"^can't send item 1 of the input of 'draw' to "):
+            call()
+    with pytest.raises(NotPicklable, match=r"^can't send item 0 of .* 'draw_both', tuple index 1 "):
+        forked.starmap(draw_both, [(0, lock)], seed=SEED)
+    with pytest.raises(NotPicklable, match=r"^can't send argument 1 of 'draw' \(args\[0\]\) to "):
+        forked.apply(draw, (lock,), seed=SEED)
+
+    def closure(x: Any) -> Any:
+        return lock
+
+    with pytest.raises(NotPicklable, match=r"^can't send the function '.*closure', closure var"):
+        forked.map(closure, [1], seed=SEED)
+    with pytest.raises(TypeError, match="seed must be"):
+        forked.map(draw, [1], seed="x")
+    with pytest.raises(ZeroDivisionError) as caught:
+        forked.map(lambda x: 1 / x, [1, 0], seed=SEED)
+    assert "ZeroDivisionError" in str(caught.value.__cause__)

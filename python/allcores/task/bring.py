@@ -174,16 +174,19 @@ def _fail(line: Line, job: Any, part: int, error: Exception) -> None:
 
 
 def _post(line: Line, function: Function, tag: int, what: int, payload: Any, first: int) -> None:
-    data, refs = _pack(function.name, what, payload, first)
+    data, refs = _pack(function, what, payload, first)
     if function.refs:
         refs = [*refs, *function.refs]
     line.tasks.put(function.head + data, refs, tag, None, kind(what))
 
 
-def _pack(name: str, what: int, payload: Any, first: int) -> tuple[bytes, list[int]]:
+def _pack(function: Function, what: int, payload: Any, first: int) -> tuple[bytes, list[int]]:
+    name = function.name
     try:
         return pickling.pack(payload, f"the arguments of {name!r}")
     except NotPicklable as error:
+        if function.numbered and what != CALL:  # the index is not the user's
+            payload = payload[1] if what in (ONE, STAR_ONE) else [item for _, item in payload]
         for label, part in _parts(name, what, payload, first):
             try:
                 pickling.pack(part, label)

@@ -24,6 +24,14 @@ def sliceable(iterable: Iterable[Any]) -> Any:
     return iterable if _can_be_sliced(iterable) else list(iterable)
 
 
+def length(iterable: Any) -> int | None:
+    """Return how many items an iterable says it has."""
+    try:
+        return len(iterable)
+    except Exception:  # most have no length; some raise what they like
+        return None
+
+
 def _can_be_sliced(iterable: Any) -> bool:
     kind = type(iterable)
     if kind in (list, tuple, range):

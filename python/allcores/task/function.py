@@ -17,11 +17,15 @@ from collections import OrderedDict
 from collections.abc import Callable
 from hashlib import blake2b
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 from weakref import WeakKeyDictionary
 
 from allcores import _core, pickling
+from allcores.errors import NotPicklable
 from allcores.task.records import HEAD, SETS_GLOBALS
+
+if TYPE_CHECKING:
+    from allcores.task.seeds import Seeded
 
 # Up to here a task with a number for its argument still fits into a cell of the ring, with it
 # inside.
@@ -45,15 +49,19 @@ class Function:
         refs: arena offsets of the handles in that.
         often: whether several tasks will carry it; then workers remember it.
         owner: keeps what the handles refer to.
+
+    Attributes:
+        numbered: whether the items come with their indices.
     """
 
-    __slots__ = ("head", "kept", "name", "refs")
+    __slots__ = ("head", "kept", "name", "numbered", "refs")
 
     def __init__(
         self, name: str, data: bytes, refs: list[int], often: bool, owner: object = None
     ) -> None:
         self.name = name
         self.refs = refs
+        self.numbered = False
         # What it refers to has to live until the last task has been done.
         self.kept: Any = (owner, None)
         number = next(_numbers) if often else 0
@@ -70,7 +78,19 @@ class Function:
 
 def _packed(func: Callable[..., Any]) -> tuple[str, bytes, list[int]]:
     name: str = getattr(func, "__qualname__", None) or repr(func)
-    return name, *pickling.pack(func, f"the function {name!r}")
+    what = f"the function {name!r}"
+    try:
+        return name, *pickling.pack(func, what)
+    except NotPicklable:
+        if is_seeded(func):
+            pickling.pack(func.func, what)  # raises one that says nothing of the wrapper
+        raise
+
+
+def is_seeded(func: Any) -> TypeGuard[Seeded]:
+    """Tell whether a function takes its items with their indices, as seeded calls' do."""
+    seeds = sys.modules.get("allcores.task.seeds")
+    return seeds is not None and isinstance(func, seeds.Seeded)
 
 
 class Packed:
@@ -119,7 +139,9 @@ class Packed:
         """Return `func`, packed now, or as it was packed when it had the same content."""
         name, data, refs = _packed(func)
         if refs:
-            return Function(name, data, refs, often, func)
+            packed = Function(name, data, refs, often, func)
+            packed.numbered = is_seeded(func)
+            return packed
         key = name, data if len(data) <= _SHORT_BYTES else blake2b(data).digest()
         contents = self._contents
         with self._lock:
@@ -128,6 +150,7 @@ class Packed:
                 # One for a single call is worth remembering when it comes for the second time.
                 often = often or key in contents
                 found = Function(name, data, refs, often)
+                found.numbered = is_seeded(func)
                 contents[key] = found if often else None
                 if len(contents) > _REMEMBERED:
                     contents.popitem(last=False)

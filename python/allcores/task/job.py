@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from allcores.task.options import PLAIN, Options
+from allcores.task.progress import Bar
 
 
 class Job:
@@ -17,6 +18,7 @@ class Job:
     _options: Options = PLAIN
     # How often parts have failed; made with the first that does.
     _tried: dict[int, int] | None = None
+    _bar: Bar | None = None
 
     def _lost(self, part: int, error: BaseException) -> None:
         """Take the news that a part has failed in a worker, or with it."""

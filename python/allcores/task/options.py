@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict
 
+from allcores.task import progress as bars
+
 OnError = Literal["raise", "return", "skip"]
 
 
@@ -16,10 +18,17 @@ class CallOptions(TypedDict, total=False):
     retries: int
 
 
-class MapOptions(CallOptions, total=False):
+class ApplyOptions(CallOptions, total=False):
+    """Keywords of a single call to a pool: see `Options`."""
+
+    seed: int | None
+
+
+class MapOptions(ApplyOptions, total=False):
     """Keywords of a map: see `Options`."""
 
     on_error: OnError
+    progress: bool | str | Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +44,22 @@ class Options:
         on_error: what a task that failed for good does to a map. "raise" ends it with the
             task's exception; "return" puts the exception in the result's place; "skip" leaves
             the result out.
+        seed: makes `random` and `numpy.random` give each item numbers that depend on nothing but
+            this and the item's index. None leaves them alone.
+        progress: tqdm's arguments for the bar that shows how many items are done; None for no
+            bar. (Callers say True, a description, or a dict of such arguments.)
     """
 
     timeout: float | None = None
     retries: int = 0
     on_error: OnError = "raise"
+    seed: int | None = None
+    progress: dict[str, Any] | None = None
 
     @property
     def by_item(self) -> bool:
         """Whether each item has to be a task of its own."""
-        return self is not PLAIN
+        return self.timeout is not None or self.retries > 0 or self.on_error != "raise"
 
 
 PLAIN = Options()
@@ -73,7 +88,13 @@ def of(keywords: Mapping[str, Any], known: type[Any] = MapOptions) -> Options:
     return _checked(**keywords)
 
 
-def _checked(timeout: Any = None, retries: Any = 0, on_error: Any = "raise") -> Options:
+def _checked(
+    timeout: Any = None,
+    retries: Any = 0,
+    on_error: Any = "raise",
+    seed: Any = None,
+    progress: Any = None,
+) -> Options:
     if timeout is not None:
         if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
             try:
@@ -94,5 +115,9 @@ def _checked(timeout: Any = None, retries: Any = 0, on_error: Any = "raise") -> 
         raise ValueError(f"retries must be 0 or more, not {retries}")
     if on_error not in ("raise", "return", "skip"):
         raise ValueError(f'on_error must be "raise", "return" or "skip", not {on_error!r:.60}')
-    found = Options(timeout, retries, on_error)
+    if seed is not None:
+        from allcores.task import seeds
+
+        seed = seeds.check(seed)
+    found = Options(timeout, retries, on_error, seed, bars.check(progress))
     return PLAIN if found == PLAIN else found

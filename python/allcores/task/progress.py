@@ -89,10 +89,11 @@ class Bar:
         bar: tqdm's.
     """
 
-    __slots__ = ("_bar", "_drawing", "_due", "_shown")
+    __slots__ = ("_bar", "_done", "_drawing", "_due", "_shown")
 
     def __init__(self, bar: Any) -> None:
         self._bar = bar
+        self._done = 0
         self._shown = 0
         self._due = 0.0  # when to draw again
         # A signal handler may end the call in the middle of a drawing.
@@ -105,6 +106,7 @@ class Bar:
             done: items, in all.
             total: how many there will be, where that was not known before.
         """
+        self._done = done
         now = time.monotonic()
         if now < self._due or not self._drawing.acquire(False):
             return
@@ -125,6 +127,10 @@ class Bar:
             self._due = float("inf")
             self._draw(done, total, last=True)
             self._bar = None
+
+    def __del__(self) -> None:
+        # Somebody has not taken all results.
+        self.close(self._done)
 
     def _draw(self, done: int, total: int | None, last: bool = False) -> None:
         bar = self._bar

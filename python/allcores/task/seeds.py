@@ -188,13 +188,13 @@ class Seeded:
 class SeededStar(Seeded):
     """A function that is called with an item's parts."""
 
-    def __call__(self, numbered: tuple[int, Any]) -> Any:
+    def __call__(self, index: int, item: Any) -> Any:  # type: ignore[override]
         """Call the function.
 
         Args:
-            numbered: the item's index, and what the arguments are taken from.
+            index: of the item.
+            item: what the arguments are taken from.
         """
-        index, item = numbered
         with self._item(index):
             return self.func(*item)
 
@@ -217,6 +217,7 @@ def _arrive(kind: type[Seeded], func: Callable[..., Any], seed: int) -> Seeded:
     """Make the function of a call again, in a worker."""
     seeded = kind(func, seed)
     seeded._is_guest = False
+    _find_numpy()
     return seeded
 
 

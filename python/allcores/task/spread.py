@@ -219,6 +219,8 @@ class MapResult(ApplyResult, _std.MapResult):  # type: ignore[type-arg]
         self._look()
 
     def _look(self) -> None:
+        if self._bar is not None:
+            self._bar.show(self._settled)
         if self._ready:
             self._complete()
         elif self._settled < self._length:
@@ -272,9 +274,13 @@ class MapResult(ApplyResult, _std.MapResult):  # type: ignore[type-arg]
 
     def _arguments(self, part: int, item: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
         value = self._items[self._first(part) + item]
+        if self._options.seed is not None:
+            value = value[1]
         return (tuple(value) if self._what == STARMAP else (value,)), {}
 
     def _finish(self, early: bool = False) -> None:
+        if self._bar is not None:
+            self._bar.close(self._settled)
         super()._finish(early or not self._success)
         self._items = ()
         self._function = None

@@ -81,6 +81,8 @@ class IMapIterator(Job, _std.IMapIterator):  # type: ignore[type-arg]
         self._taken += 1
         if self._taken >= self._feed_at:
             self._feed()
+        if self._bar is not None:
+            self._bar.show(self._taken + self._skipped)
         if type(item) is _Raise:
             raise item.error
         return item
@@ -112,6 +114,7 @@ class IMapIterator(Job, _std.IMapIterator):  # type: ignore[type-arg]
             if self._is_over():
                 if self._items:
                     continue  # the last came just now
+                self._close_bar()
                 if self._error is not None:
                     error, self._error = self._error, None
                     self._length = self._index
@@ -192,7 +195,8 @@ class IMapIterator(Job, _std.IMapIterator):  # type: ignore[type-arg]
 
     def _arguments(self, part: int, item: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
         sent = self._sent[part]
-        return ((sent if self._chunksize == 1 else sent[item]),), {}
+        value = sent if self._chunksize == 1 else sent[item]
+        return (value if self._options.seed is None else value[1],), {}
 
     def _fail(self, error: BaseException) -> None:
         with self._lock:
@@ -211,9 +215,14 @@ class IMapIterator(Job, _std.IMapIterator):  # type: ignore[type-arg]
     def _abort(self, error: BaseException) -> None:
         with self._lock:
             if self._index != self._length:
+                self._close_bar()
                 self._error = error
                 self._line.finish(self._job, early=True)
                 self._look()
+
+    def _close_bar(self) -> None:
+        if self._bar is not None:
+            self._bar.close(self._taken + self._skipped)
 
     def _look(self) -> None:
         if self._is_over():
