@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 import io
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import allcores
 import pytest
 import tqdm
+from allcores.errors import TaskCancelled
+from allcores.pool import InlinePool, ThreadPool
 from allcores.task import progress
 from allcores.task.progress import Bar, check, make
+from pool_tools import eventually
 
 
 class Screen(io.StringIO):
@@ -230,3 +238,215 @@ def test_tqdm_starts_nothing() -> None:
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert "3/3" in result.stderr
+
+
+# In calls.
+
+
+def double(x: int) -> int:
+    return 2 * x
+
+
+def fail_at_7(x: int) -> int:
+    if x == 7:
+        raise KeyError("seven")
+    return 2 * x
+
+
+def add(x: int, y: int) -> int:
+    return x + y
+
+
+def wait_for(path: Path, x: int) -> int:
+    """Return when the file is there."""
+    eventually(path.exists)
+    return x
+
+
+@pytest.fixture(params=["fork", "spawn", "forkserver", "threads", "inline"])
+def any_pool(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """A pool of two workers of each kind."""
+    local = {"threads": ThreadPool, "inline": InlinePool}
+    make = local.get(request.param) or allcores.get_context(request.param).Pool
+    with make(2) as pool:
+        yield pool
+    pool.join()
+
+
+SIZES = (None, 1, 7, 1000)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_every_form(any_pool: Any, size: int | None) -> None:
+    """Results are as without a bar, and the bar ends with all items done."""
+    pool, expected = any_pool, [2 * x for x in range(100)]
+    pairs = [(x, x) for x in range(100)]
+    for call in (
+        lambda show: pool.map(double, range(100), size, progress=show),
+        lambda show: pool.map(double, iter(range(100)), size, progress=show),
+        lambda show: pool.map_async(double, range(100), size, progress=show).get(),
+        lambda show: pool.starmap(add, pairs, size, progress=show),
+        lambda show: pool.starmap_async(add, pairs, size, progress=show).get(),
+        lambda show: list(pool.imap(double, range(100), size or 1, progress=show)),
+        lambda show: sorted(pool.imap_unordered(double, range(100), size or 1, progress=show)),
+        lambda show: pool.map(double, range(100), size, progress=show, retries=1, seed=1),
+    ):
+        screen = Screen()
+        assert call({"file": screen}) == expected
+        assert screen.count() == (100, 100)
+        assert screen.getvalue().endswith("\n")
+
+
+def test_inputs(forked: Any) -> None:
+    """Without a length there is a count; no items are no bar's trouble."""
+    for items, count in (
+        ((x for x in range(30)), (30, None)),
+        (range(0), (0, None)),
+        ({1: 2}, (1, 1)),
+    ):
+        screen = Screen()
+        list(forked.imap(double, items, progress={"file": screen}))
+        assert screen.count() == count
+    screen = Screen()
+    assert forked.map(double, (), progress={"file": screen}) == []
+    assert screen.count() == (0, None)
+    screen = Screen()
+    forked.map(double, [1], progress={"desc": "rows", "unit": "row", "file": screen})
+    assert screen.last().startswith("rows: 100%")
+    for bad, error in ((3, TypeError), ({"nunit": "row"}, ValueError)):
+        for call in (forked.map, forked.imap, forked.map_async):
+            with pytest.raises(error):
+                call(double, [1], progress=bad)
+    with pytest.raises(TypeError, match="unknown keyword 'progress'"):
+        forked.apply(double, (1,), progress=True)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_errors(any_pool: Any, size: int | None) -> None:
+    """The error is the one there would be, and the bar is over when it comes."""
+    screen = Screen()
+    with pytest.raises(KeyError, match="seven"):
+        any_pool.map(fail_at_7, range(100), size, progress={"file": screen})
+    assert screen.getvalue().endswith("\n")
+    done, total = screen.count()
+    assert done < 100 == total
+    for on_error in ("return", "skip"):
+        screen = Screen()
+        found = any_pool.map(
+            fail_at_7, range(100), size, progress={"file": screen}, on_error=on_error
+        )
+        assert len(found) == (100 if on_error == "return" else 99)
+        assert screen.count() == (100, 100)
+    screen = Screen()
+    results = any_pool.imap(fail_at_7, range(10), progress={"file": screen})
+    assert [next(results) for _ in range(7)] == [2 * x for x in range(7)]
+    with pytest.raises(KeyError, match="seven"):
+        next(results)
+    assert list(results) == [16, 18]
+    assert screen.count() == (10, 10)
+    screen = Screen()
+    list(any_pool.imap(fail_at_7, range(10), progress={"file": screen}, on_error="skip"))
+    assert screen.count() == (10, 10)
+
+
+@pytest.mark.parametrize("writes", range(6))
+def test_a_bar_that_breaks_changes_nothing(forked: Any, writes: int) -> None:
+    """Wherever it does, results come and the next call has its own bar."""
+    for size in SIZES:
+        for error in (BrokenPipeError(), ValueError("closed")):
+            show = {"file": Broken(error, writes)}
+            assert forked.map(double, range(50), size, progress=show) == [*range(0, 100, 2)]
+            show = {"file": Broken(error, writes)}
+            assert list(forked.imap(double, range(50), size or 1, progress=show)) == [
+                *range(0, 100, 2)
+            ]
+            show = {"file": Broken(error, writes)}
+            with pytest.raises(KeyError, match="seven"):
+                forked.map(fail_at_7, range(50), size, progress=show)
+
+
+def test_the_end_of_the_pool_ends_bars(fork: Any, tmp_path: Path) -> None:
+    """Also of what nobody takes the results of."""
+    screens = [Screen() for _ in range(3)]
+    func = functools.partial(wait_for, tmp_path / "never")
+    with fork.Pool(2) as pool:
+        result = pool.map_async(func, range(5), progress={"file": screens[0]})
+        items = pool.imap(func, range(5), progress={"file": screens[1]})
+        taken = pool.imap(double, range(5), progress={"file": screens[2]})
+        del taken
+    pool.join()
+    assert [screen.count() for screen in screens] == [(0, 5)] * 3
+    assert [screen.getvalue()[-1] for screen in screens] == ["\n"] * 3
+    with pytest.raises(TaskCancelled):
+        result.get()
+    with pytest.raises(TaskCancelled):
+        next(items)
+    gc.collect()
+
+
+def test_results_that_are_not_taken(forked: Any) -> None:
+    """An iterator that is dropped halfway takes its bar along."""
+    screen = Screen()
+    results = forked.imap(double, range(5), progress={"file": screen})
+    assert [next(results), next(results)] == [0, 2]
+    eventually(lambda: not forked._line.jobs)
+    del results
+    gc.collect()
+    assert screen.count() == (2, 5)
+
+
+PROGRAM = """
+import os, signal, sys, threading, time
+import allcores
+from allcores import _core
+def f(x):
+    return x
+def slow(x):
+    time.sleep({pause})
+    return x
+if __name__ == "__main__":
+    {before}
+    with allcores.get_context({method!r}).Pool(2) as pool:
+        {call}
+    print("end")
+"""
+
+
+def run(call: str, before: str = "pass", method: str = "fork", pause: float = 0) -> Any:
+    code = PROGRAM.format(call=call, before=before, method=method, pause=pause)
+    result: Any = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True)
+    result.stdout, result.stderr = result.stdout.decode(), result.stderr.decode()
+    return result
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_on_standard_error(method: str) -> None:
+    """The bar is there and nowhere else, once, whatever is forked from the program."""
+    result = run("print(sum(pool.map(f, range(1000), progress='adding')))", method=method)
+    assert (result.returncode, result.stdout) == (0, "499500\nend\n")
+    assert re.match(r"\radding: +0%.*\radding: 100%[^\r]* 1000/1000 \[[^\r]*\n\Z", result.stderr)
+
+
+def test_standard_error_that_nobody_reads_or_that_is_closed() -> None:
+    """Results, output and the exit code are those of a program without a bar."""
+    call = "print(sum(pool.map(f, range(1000), progress=True)))"
+    gone = "r, w = os.pipe(); os.close(r); os.dup2(w, 2)"
+    closed = "os.close(2)"
+    none = "sys.stderr.close(); sys.stderr = None"
+    for before in (gone, closed, none):
+        result = run(call, before)
+        assert (result.returncode, result.stdout) == (0, "499500\nend\n"), (before, result.stderr)
+
+
+def test_an_interrupt_ends_the_bar() -> None:
+    """Ctrl-C is one KeyboardInterrupt, below a bar that is complete as far as it came."""
+    call = (
+        "threading.Timer(0.5, signal.raise_signal, [signal.SIGINT]).start()\n"
+        "        pool.map(slow, range(10), 1, progress=True)"
+    )
+    result = run(call, pause=3600)
+    assert result.returncode == -signal.SIGINT
+    bar, _, rest = result.stderr.partition("\n")
+    assert "0/10" in bar
+    assert rest.startswith("Traceback")
+    assert rest.count("KeyboardInterrupt") == 1

@@ -184,6 +184,9 @@ def _kind() -> Any:
             if self._made_in == os.getpid():
                 super().close()
 
+        def __del__(self) -> None:
+            pass  # the end is Bar's, which knows more
+
         def drop(self) -> None:
             # Its end draws nothing, and it takes no line of the screen.
             self.disable = True
