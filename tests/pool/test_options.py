@@ -350,14 +350,14 @@ def test_asyncios_cancellation_stops_the_work(ctx: Any) -> None:
         ({"retries": -1}, ValueError, "0 or more"),
         ({"retries": 1.5}, TypeError, "whole number"),
         ({"on_error": "ignore"}, ValueError, '"raise", "return" or "skip"'),
-        ({"timeuot": 1}, TypeError, "timeuot.*on_error, retries, timeout"),
+        ({"timeuot": 1}, TypeError, "timeuot.*on_error, progress, retries, seed, timeout"),
     ],
 )
 def test_wrong_options_are_refused(forked: Any, options: Any, kind: type, text: str) -> None:
     for call in (forked.map, forked.map_async, forked.imap, forked.imap_unordered):
         with pytest.raises(kind, match=text):
             call(abs, [1], **options)
-    with pytest.raises(TypeError, match=r"on_error.*retries, timeout"):
+    with pytest.raises(TypeError, match=r"on_error.*retries, seed, timeout"):
         forked.apply(abs, (1,), on_error="skip")
 
 
