@@ -67,6 +67,13 @@ def service_processes() -> set[int]:
     return {pid for pid in pids if pid}
 
 
+def end_parked_workers() -> None:
+    """End the workers that wait for another pool; an exit of the program would, too."""
+    module = sys.modules.get("allcores.task.reserve")
+    if module is not None:
+        module.reserve.clear()
+
+
 def stop_service_processes() -> None:
     """End what `service_processes` lists, as the interpreter would at its exit."""
     for name in ("allcores.launch.forkserver", "multiprocessing.forkserver"):
@@ -83,6 +90,7 @@ def no_process_left(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fail a test that leaves a child process, or a child's orphan, behind; and end the process."""
     before = leftovers.children()
     yield
+    end_parked_workers()
     if request.node.get_closest_marker("keeps_processes"):
         return
     new = leftovers.children() - before - service_processes()

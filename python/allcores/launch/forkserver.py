@@ -243,6 +243,7 @@ class Popen(_std.Popen):
     DupFd: ClassVar[Any] = InheritedFd
 
     _fds: list[int]
+    data: int  # the child reads from its other end, for life
 
     def _launch(self, process_obj: Any) -> None:
         from allcores.launch.spawn import close_fds, tracker_fd
@@ -265,6 +266,7 @@ class Popen(_std.Popen):
             raise
         os.close(child_data)
         os.close(status)
+        self.data = data
         self.finalizer = _util.Finalize(self, close_fds, (self.sentinel, data))
         try:
             pid = read_number(self.sentinel)

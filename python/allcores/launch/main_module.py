@@ -34,3 +34,9 @@ def install(facts: dict[str, Any]) -> None:
     if previous is not None:
         _replaced.append(previous)
     sys.modules["__main__"] = sys.modules["__mp_main__"] = main
+
+
+def renew() -> None:
+    """Put an empty one in the place of this process's `__main__`, and let go of that."""
+    install(describe())
+    del _replaced[1:]

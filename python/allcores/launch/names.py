@@ -135,6 +135,12 @@ def had_at_a_fork(key: Key) -> bool:
     return any(key in snapshot.values() for snapshot in _at_fork.values())
 
 
+def forget() -> None:
+    """Let go of what is held for the sake of its key."""
+    _held.clear()
+    _at_fork.clear()
+
+
 def _after_fork() -> None:
     global _token
     if _token:

@@ -14,6 +14,8 @@ from allcores.launch.prepare import get_preparation_data, prepare
 from allcores.process import current_process
 
 _LENGTH = struct.Struct("=Q")
+# In the place of a payload, for a process that waits for another one: there is none.
+LEAVE = _LENGTH.pack(0) * 2
 
 
 def pack(popen: Any, process_obj: Any, **more: Any) -> bytes:
@@ -70,7 +72,7 @@ def _dump(process_obj: Any) -> bytes:
 
 
 def unpack(fd: int) -> Any:
-    """Prepare this process with what `pack` wrote, and return the process object.
+    """Prepare this process with what `pack` wrote, and return the process object; None to leave.
 
     Args:
         fd: where to read it from; left open, as its end of file tells that the parent ended.
@@ -79,6 +81,8 @@ def unpack(fd: int) -> Any:
         EOFError: the parent died before it had written all of it.
     """
     facts, body = _LENGTH.unpack(_read(fd, _LENGTH.size)), _LENGTH.unpack(_read(fd, _LENGTH.size))
+    if facts[0] == 0:
+        return None
     prepare(pickle.loads(_read(fd, facts[0])))
     # A manager's proxies that are read here wait with counting themselves in the server until
     # `_bootstrap` has them do it: before, it forgets all finalizers, theirs included.

@@ -71,6 +71,17 @@ def open_table(entries: list[tuple[Any, ...]]) -> None:
                 _set_value(entry)
 
 
+def forget() -> list[Any]:
+    """Let go of everything that came to this process by value; return the definitions."""
+    with _lock:
+        gone = list(_alive.values())
+        for known in (_pending, _bound, received, _alive, missing):
+            known.clear()
+        _filling.clear()
+        names.forget()
+    return gone
+
+
 def _main() -> dict[str, Any]:
     return vars(sys.modules["__main__"])
 

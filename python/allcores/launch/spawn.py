@@ -51,6 +51,7 @@ class Popen(_std.Popen):
     method = "spawn"
 
     _fds: list[int]
+    data: int  # the child reads from its other end, for life
 
     def _launch(self, process_obj: Any) -> None:
         arena, session = _core.arena_fd(), _core.session()
@@ -75,6 +76,7 @@ class Popen(_std.Popen):
             os.close(self.sentinel)
             os.close(ended)
             raise
+        self.data = data
         self.finalizer = _util.Finalize(self, close_fds, (self.sentinel, data))
         inherited["data"] = child_data
         try:

@@ -41,3 +41,16 @@ def tether(number: int = signal.SIGKILL) -> bool:
     poll = select.poll()
     poll.register(sentinel, select.POLLIN)
     return not poll.poll(0)
+
+
+def untether() -> None:
+    """End what `tether` began: this process sees for itself when its parent ends."""
+    parent = process.parent_process()
+    sentinel = None if parent is None else getattr(parent, "_sentinel", None)
+    if sentinel is None:
+        return
+    try:
+        flags = fcntl.fcntl(sentinel, fcntl.F_GETFL)
+        fcntl.fcntl(sentinel, fcntl.F_SETFL, flags & ~fcntl.FASYNC)
+    except (AttributeError, OSError):
+        pass  # not on this system

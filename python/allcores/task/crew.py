@@ -12,13 +12,15 @@ from multiprocessing.connection import wait
 from typing import Any
 
 from allcores import _core, budget
-from allcores.task import death, work
+from allcores.task import death, reserve, work
 from allcores.task.line import Line
 from allcores.task.records import DOOMED, LOADING, READY, Link, current, end
 from allcores.task.spread import MapResult
 
 # So many workers in a row that end before they are ready, and the pool gives up.
 _FALSE_STARTS = 8
+# Seconds in which idle workers of a pool that is terminated say that they have left.
+_PART_S = 0.2
 # Seconds from a polite end to the impolite one.
 _GRACE_S = 1.0
 
@@ -52,6 +54,8 @@ class Crew:
         self._leases: dict[int, death.Lease] = {}  # by id() of the process object
         self._false_starts = 0
         self._share = budget.share(size)
+        # Of those that may serve another pool, by id() of the process object.
+        self._settings: dict[int, object] = {}
         self._oom = death.OomCounter()
         # Why workers were ended, by id() of the process object.
         self._doomed: dict[int, death.Why | None] = {}
@@ -78,7 +82,11 @@ class Crew:
         # The standard library ends daemons with the program, should all else fail.
         worker.daemon = True
         budget.share_out(worker._config, self._share)
-        worker.start()
+        found = None
+        if reserve.keeps(worker, self._start_args[0], self._start_args[2]):
+            self._settings[id(worker)] = found = reserve.settings(worker)
+        if found is None or not reserve.reserve.start(worker, found):
+            worker.start()
         self._leases[id(worker)] = lease
         self.workers.append(worker)
         util.debug("added worker")
@@ -108,6 +116,7 @@ class Crew:
         for worker in dead:
             self.workers.remove(worker)
             lease = self._leases.pop(id(worker))
+            self._settings.pop(id(worker), None)
             util.debug(f"cleaning up worker {worker.pid}")
             self._judge_start(worker, lease.stage)
             with self._dooming:
@@ -226,8 +235,57 @@ class Crew:
 
         self.line.give_up(make)
 
+    def part(self, timeout: float, code: int) -> bool:
+        """Keep, for another pool, the processes of the workers that have left the rings.
+
+        Args:
+            timeout: seconds to wait for the next.
+            code: the exit code that they shall seem to have.
+
+        Returns:
+            Whether there may be more.
+        """
+        if not self._settings:
+            return False
+        if not self.line.left:
+            if not self.line.draining.acquire(timeout=timeout):
+                return True
+            try:
+                self.line.collect(timeout)
+            finally:
+                self.line.draining.release()
+        for worker in [worker for worker in self.workers if worker.pid in self.line.left]:
+            self.line.left.discard(worker.pid)
+            self._leases.pop(id(worker), None)
+            reserve.reserve.park(worker, self._settings.pop(id(worker)), code)
+            if code == 0:
+                self.workers.remove(worker)
+        return bool(self._settings)
+
+    def _part_idle(self) -> None:
+        """As the pool is terminated: keep the workers that have nothing to do."""
+        if not self._settings or self.line.jobs or self.line.broken or util.is_exiting():
+            return
+        idle = [
+            worker
+            for worker in self.workers
+            if id(worker) in self._settings
+            and (lease := self._leases[id(worker)]).stage == READY
+            and (lease.tag == 0 or lease.start == 0)  # it has sent what came of its last task
+        ]
+        if self.line.tasks.qsize():
+            return
+        for _ in idle:
+            self.line.post_stop()
+        until = time.monotonic() + _PART_S
+        while any(id(worker) in self._settings for worker in idle):
+            left = until - time.monotonic()
+            if left <= 0 or not self.part(left, -signal.SIGTERM):
+                return
+
     def end(self) -> None:
         """End all workers, whatever they are doing."""
+        self._part_idle()
         for worker in self.workers:
             if worker.exitcode is None:
                 worker.terminate()
@@ -240,6 +298,7 @@ class Crew:
                 worker.kill()
                 worker.join()
         self._leases.clear()
+        self._settings.clear()
         _core.recover()
 
 

@@ -75,6 +75,8 @@ def _keep(line: Line, crew: Crew) -> None:
                         line.post_stop()
                 if not crew.workers:
                     return
+                if crew.part(SLICE_S, 0):
+                    continue
             patience = _work_or_wait(line, crew, patience)
         except BaseException:  # a callback may raise anything; the pool needs its keeper
             if line.state == TERMINATE:

@@ -54,6 +54,7 @@ class Line(Engine):
         self.left_at = 0.0  # when a caller last stopped draining, by time.monotonic()
         self.functions = Packed()
         self._keeper_wants = False
+        self.left: set[int] = set()  # pids of workers that left the rings, and live
 
     def _count_anew(self) -> None:
         for index, number in enumerate(self._cancelled):
@@ -158,7 +159,10 @@ class Line(Engine):
             )
 
     def _stray(self, job: int, part: int, data: Any) -> BaseException:
-        """Give up: the initializer failed."""
+        """Note that a worker left; or give up: the initializer failed."""
+        if part:
+            self.left.add(part)
+            return self.why_over()
         self.give_up(initializer_failed(failure.unpack(bytes(data), "the initializer")))
         return self.why_over()
 

@@ -41,6 +41,7 @@ FAILURE = 2  # pid 4 | what a call raised, packed by failure.py
 UNSENDABLE = 3  # it returned something that can't travel: (why, its repr)
 NO_START = 4  # the initializer failed; packed by failure.py
 POKE = 5  # nothing: whoever waits looks again
+LEFT = 6  # nothing; the part is the pid of a worker that has left the rings, and lives
 
 # Words of a lease.
 TAG = 0  # the task that the worker holds; set before the task leaves the ring

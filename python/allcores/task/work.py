@@ -16,11 +16,12 @@ from typing import Any, NoReturn
 
 from allcores import _core, budget, pickling
 from allcores.launch import tether
-from allcores.task import failure
+from allcores.task import failure, reserve
 from allcores.task.records import (
     CANCELLED_WORDS,
     INITIALIZING,
     LEASE_BYTES,
+    LEFT,
     NO_START,
     READY,
     STAGE,
@@ -43,8 +44,31 @@ def main(
         initargs: its arguments.
         maxtasks: tasks after which to leave; None for no limit.
     """
+    budget.settle()
+    me = process.current_process()
+    between = None
+    if reserve.keeps(me, initializer, maxtasks):
+        from allcores.task.between import Between
+
+        signal.signal(signal.SIGINT, _ignore)
+        between = Between()
+    while _serve(link, initializer, initargs, maxtasks, between is not None):
+        me = between.next()  # type: ignore[union-attr]
+        if me is None:
+            return
+        link, initializer, initargs, maxtasks = me._args
+
+
+def _serve(
+    link: Link,
+    initializer: Callable[..., object] | None,
+    initargs: Iterable[Any],
+    maxtasks: int | None,
+    stays: bool,
+) -> bool:
+    """Serve one pool; return whether the pool's process was told that this one `stays`."""
     # Ctrl-C reaches workers too: it ends the task that runs, never the worker.
-    signal.signal(signal.SIGINT, lambda *_: None)
+    signal.signal(signal.SIGINT, _ignore)
     # A fork copies the parent's handlers, which are about the parent: `terminate` has to work,
     # and no event loop of the parent's must hear of this process's signals.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -55,18 +79,23 @@ def main(
     config["daemon"] = False
     config[tether.MARK] = True
     if not tether.tether():
-        return  # (where there is no such thing, an idle worker still looks every second)
-    budget.settle()
+        return False  # (where there is no such thing, an idle worker still looks every second)
     budget.reseed()
     try:
         worker = _Worker(link)
     except (ValueError, OSError):
         if _core.is_alive(link.parent):
             raise
-        return  # the pool's process ended while this one started
-    if worker.start(initializer, initargs):
-        reason, done = worker.server.run(link.parent, maxtasks)
-        util.debug(f"worker exiting after {done} tasks ({reason})")
+        return False  # the pool's process ended while this one started
+    if not worker.start(initializer, initargs):
+        return False
+    reason, done = worker.server.run(link.parent, maxtasks)
+    util.debug(f"worker exiting after {done} tasks ({reason})")
+    return stays and reason == "stop" and worker.leave()
+
+
+def _ignore(*_: object) -> None:
+    """Handle a signal that is for the pool's process."""
 
 
 class _Worker:
@@ -95,6 +124,16 @@ class _Worker:
                 self._results.put(data, refs, 0, None, kind(NO_START))
                 return False
         self._words[STAGE] = READY
+        return True
+
+    def leave(self) -> bool:
+        """Let go of the pool, but live; return whether the pool's process was told."""
+        signal.signal(signal.SIGINT, _ignore)
+        tether.untether()
+        try:
+            self._results.put(b"", (), os.getpid(), None, kind(LEFT))
+        except (ValueError, OSError):
+            return False  # it has ended
         return True
 
     def _interrupted(self, *_: object) -> None:

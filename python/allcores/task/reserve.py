@@ -1,0 +1,273 @@
+"""Idle workers of pools that have ended: they wait a while for the next pool.
+
+This is the side of the pool's process; between.py is the worker's. A worker that is told to leave
+may say instead that it has left the rings, and wait on its pipe. Then the process object of the
+old pool looks like that of a process that has ended, and the process itself is here: *parked*. A
+new pool of the same settings sends it what a fresh child gets, a process object among it.
+
+Never under ``fork``, whose children are copies of what the parent is at that moment. Under the
+other methods a child knows of its parent only what it is told, and what it inherits: that is what
+*settings* hold, and they have to be the same. What tasks may have done to a worker, it judges
+itself, and leaves rather than come to another pool changed (between.py).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from multiprocessing import process as _process
+from multiprocessing import util
+from multiprocessing.connection import wait
+from typing import Any, NamedTuple
+
+from allcores import budget
+from allcores.cpus import SHARE, cpu_count
+from allcores.launch import command, payload
+from allcores.launch.spawn import tracker_fd
+from allcores.process import ForkServerProcess, SpawnProcess
+
+# Seconds for which a worker waits for another pool (a guess). It is not asked in the last one.
+IDLE_S = 10.0
+_MARGIN_S = 1.0
+# Seconds until a worker that was told to leave is killed.
+_GRACE_S = 1.5
+# What fits into a pipe that nobody reads from: sending must not wait for a worker that tidies up.
+_MOST_BYTES = 32 << 10
+
+
+def keeps(
+    process_obj: Any, initializer: Callable[..., object] | None, maxtasks: int | None
+) -> bool:
+    """Tell whether a worker of such a pool may serve another one.
+
+    Not one that has run an initializer, nor one that is to be replaced after some tasks.
+
+    Args:
+        process_obj: the worker's process object, in either process.
+        initializer: of the pool.
+        maxtasks: of the pool.
+    """
+    kind = type(process_obj)
+    return initializer is None and maxtasks is None and kind in (SpawnProcess, ForkServerProcess)
+
+
+def settings(worker: Any) -> object:
+    """Return what a worker that starts now inherits; a parked one serves where it is equal.
+
+    Args:
+        worker: a process object.
+    """
+    from allcores.launch import forkserver
+
+    if util._logger is not None:  # type: ignore[attr-defined]
+        return object()  # a logger has handlers: leave them to fresh processes
+    return (
+        type(worker),
+        command.get_executable(),
+        subprocess._args_from_interpreter_flags(),  # type: ignore[attr-defined]
+        tracker_fd(),
+        forkserver._forkserver._preload,
+        os.environ.copy(),
+        budget.variables(worker),
+        worker._config.get(SHARE),
+        list(sys.path),
+        [_file(fd) for fd in (1, 2)],
+        os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None,
+        os.geteuid(),
+    )
+
+
+def _file(fd: int) -> tuple[int, ...] | None:
+    """Return what tells the target of a standard stream from another."""
+    try:
+        facts = os.fstat(fd)
+        return facts.st_dev, facts.st_ino, facts.st_rdev, fcntl.fcntl(fd, fcntl.F_GETFL)
+    except OSError:
+        return None
+
+
+class Left:
+    """In the place of a process that its pool is done with, and that is parked.
+
+    Args:
+        popen: the process.
+        returncode: what it shall seem to have ended with.
+    """
+
+    def __init__(self, popen: Any, returncode: int) -> None:
+        self.method = popen.method
+        self.pid = popen.pid
+        self.returncode = returncode
+        self.sentinel = _ended()
+
+    def poll(self, flag: int = 0) -> int:
+        """Return the exit code."""
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return the exit code."""
+        return self.returncode
+
+    def nothing(self) -> None:
+        """Do nothing to a process that has ended."""
+
+    terminate = kill = interrupt = close = nothing
+
+
+_ended_fd = -1
+
+
+def _ended() -> int:
+    """Return a descriptor that is ready as that of an ended process is; one for all."""
+    global _ended_fd
+    if _ended_fd < 0:
+        _ended_fd, writer = os.pipe()
+        os.close(writer)
+    return _ended_fd
+
+
+class _Parked(NamedTuple):
+    popen: Any
+    settings: object
+    until: float  # by time.monotonic()
+
+
+class Reserve:
+    """The parked workers of this process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._parked: list[_Parked] = []
+        self._leaving: list[Any] = []
+        self._at_exit: Any = None
+
+    def start(self, worker: Any, wanted: object) -> bool:
+        """Let a parked process be a worker; False when there is none.
+
+        Args:
+            worker: a process object that was not started.
+            wanted: its `settings`.
+
+        Raises:
+            allcores.errors.NotPicklable: an argument can't travel; says which and why.
+        """
+        popen = self._take(wanted)
+        if popen is None:
+            return False
+        _process._cleanup()  # type: ignore[attr-defined]
+        try:
+            popen._fds = []
+            body = payload.pack(popen, worker)
+        except BaseException:
+            self._dismiss([popen])
+            raise
+        if popen._fds or len(body) > _MOST_BYTES:
+            self._dismiss([popen])
+            return False
+        # Until it has unpickled them, they must live here, as in `Popen._launch`.
+        popen._kept = (worker._target, worker._args, worker._kwargs)
+        payload.send(popen.data, body)
+        worker._popen = popen
+        worker._sentinel = popen.sentinel
+        del worker._target, worker._args, worker._kwargs
+        _process._children.add(worker)  # type: ignore[attr-defined]
+        util.debug(f"process {popen.pid} of an earlier pool serves again")
+        return True
+
+    def _take(self, wanted: object) -> Any:
+        with self._lock:
+            self._tidy()
+            now = time.monotonic()
+            for index in reversed(range(len(self._parked))):
+                parked = self._parked[index]
+                if parked.settings == wanted and now < parked.until:
+                    del self._parked[index]
+                    return parked.popen
+        return None
+
+    def park(self, worker: Any, found: object, code: int) -> None:
+        """Keep the process of a worker that has left its pool's rings.
+
+        Args:
+            worker: its process object, which looks ended from now on.
+            found: its `settings` when it was started.
+            code: the exit code that it shall seem to have.
+        """
+        popen = worker._popen
+        worker._popen = left = Left(popen, code)
+        worker._sentinel = left.sentinel
+        _process._children.discard(worker)  # type: ignore[attr-defined]
+        popen._kept = None
+        with self._lock:
+            if self._at_exit is None or not self._at_exit.still_active():
+                # After the pools (15), before processes that still run are joined.
+                self._at_exit = util.Finalize(None, self.clear, exitpriority=10)
+            self._parked.append(_Parked(popen, found, time.monotonic() + IDLE_S - _MARGIN_S))
+            self._tidy()
+            surplus = self._parked[: -cpu_count()]
+            del self._parked[: len(surplus)]
+        self._dismiss(parked.popen for parked in surplus)
+
+    def tidy(self) -> None:
+        """Collect those that have ended."""
+        with self._lock:
+            self._tidy()
+
+    def _tidy(self) -> None:
+        self._leaving = [popen for popen in self._leaving if not _is_over(popen)]
+        self._parked = [parked for parked in self._parked if not _is_over(parked.popen)]
+
+    def _dismiss(self, popens: Iterable[Any]) -> None:
+        for popen in popens:
+            payload.send(popen.data, payload.LEAVE)
+            with self._lock:
+                self._leaving.append(popen)
+
+    def clear(self) -> None:
+        """End all parked workers, and wait until they have ended."""
+        with self._lock:
+            parked, self._parked = self._parked, []
+        self._dismiss(entry.popen for entry in parked)
+        until = time.monotonic() + _GRACE_S
+        killed = False
+        while True:
+            self.tidy()
+            if not self._leaving:
+                return
+            left = until - time.monotonic()
+            if left <= 0 and not killed:
+                killed = True
+                for popen in self._leaving:
+                    popen.kill()
+            wait([popen.sentinel for popen in self._leaving], None if killed else left)
+
+    def _after_fork(self) -> None:
+        # They are the parent's: this process lets go of their pipes, so that they notice its end.
+        popens = [*(parked.popen for parked in self._parked), *self._leaving]
+        for popen in popens:
+            os.close(popen.data)
+            os.close(popen.sentinel)
+        self.__init__()  # type: ignore[misc]
+
+
+def _is_over(popen: Any) -> bool:
+    if not wait([popen.sentinel], 0):
+        return False
+    if popen.method == "spawn":
+        # The pipe was closed by the kernel just before the process can be collected.
+        try:
+            os.waitpid(popen.pid, 0)
+        except ChildProcessError:
+            pass
+    popen.returncode = 0
+    popen.close()
+    return True
+
+
+reserve = Reserve()
+os.register_at_fork(after_in_child=reserve._after_fork)
