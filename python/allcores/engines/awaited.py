@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import contextvars
 import threading
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from allcores.engines.plan import Plan, ending
+from allcores.errors import TaskCancelled
 
 if TYPE_CHECKING:
     from allcores.pool import Pool
@@ -72,7 +74,7 @@ class Awaited:
         try:
             pool = pool or self._plan.open()
             with ending(pool):
-                result = self._plan.map(pool)
+                result = self._plan.map(pool, self._watch)
                 with self._lock:
                     self._map = result
                     cancelled = self._cancelled
@@ -85,6 +87,12 @@ class Awaited:
             self._map = None
             with contextlib.suppress(RuntimeError):  # the loop has been closed
                 self._loop.call_soon_threadsafe(self._tell)
+
+    def _watch(self, items: Iterable[Any]) -> Iterator[Any]:
+        for item in items:
+            if self._cancelled:
+                raise TaskCancelled("the call was cancelled while its input was read")
+            yield item
 
     def _tell(self) -> None:
         if not self._ended.done():

@@ -76,16 +76,20 @@ class Plan:
             return pool.ThreadPool(self.workers)
         return pool.Pool(self.workers)
 
-    def map(self, pool: Pool) -> MapResult:
+    def map(
+        self, pool: Pool, watch: Callable[[Iterable[Any]], Iterable[Any]] | None = None
+    ) -> MapResult:
         """Begin with all of it.
 
         Args:
             pool: does it.
+            watch: gets an input that may take its time, and returns what to read instead.
         """
-        if len(self._iterables) == 1:
-            items, kind = self._iterables[0], MAP
-        else:
+        items, kind = self._iterables[0], MAP
+        if len(self._iterables) > 1:
             items, kind = zip(*self._iterables, strict=False), STARMAP
+        if watch is not None and not hasattr(items, "__len__"):
+            items = watch(items)
         return pool._map(self._func, items, kind, self._chunksize, self._keywords)
 
     def imap(self, pool: Pool, ordered: bool) -> IMapIterator:

@@ -1,0 +1,305 @@
+"""`map`, `imap` and `amap`: a pool for one call."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import itertools
+import operator
+import os
+import threading
+from typing import Any
+
+import allcores as mp
+import pytest
+from allcores import errors
+
+ENGINES = ["auto", "processes", "threads", "inline"]
+WITH_WORKERS = ["processes", "threads"]
+
+engines = pytest.mark.parametrize("engine", ENGINES)
+with_workers = pytest.mark.parametrize("engine", WITH_WORKERS)
+
+
+def square(x: int) -> int:
+    return x * x
+
+
+def process_and_thread(_: int) -> tuple[int, int]:
+    return os.getpid(), threading.get_ident()
+
+
+def here() -> tuple[int, int]:
+    return process_and_thread(0)
+
+
+def gate_for(engine: str) -> Any:
+    return threading.Event() if engine == "threads" else mp.Event()
+
+
+# What comes of it.
+
+
+@engines
+def test_results_are_those_of_the_builtin(engine: Any) -> None:
+    assert mp.map(square, range(100), engine=engine) == [x * x for x in range(100)]
+    assert mp.map(square, (x for x in range(100)), engine=engine) == [x * x for x in range(100)]
+    assert mp.map(square, [], engine=engine) == []
+    assert mp.map(pow, [1, 2, 3], [2, 2, 2], engine=engine) == [1, 4, 9]
+    assert mp.map(pow, [2, 3], [5, 2], [7, 7], engine=engine) == [4, 2]
+    assert mp.map(pow, [1, 2, 3], itertools.repeat(2), engine=engine) == [1, 4, 9]
+    assert mp.map(pow, iter([1, 2, 3]), iter([2, 2]), engine=engine) == [1, 4]
+    assert mp.map(square, range(10), engine=engine, chunksize=3) == [x * x for x in range(10)]
+
+
+@engines
+def test_imap_gives_them_one_by_one(engine: Any) -> None:
+    assert list(mp.imap(square, range(100), engine=engine)) == [x * x for x in range(100)]
+    assert list(mp.imap(pow, [1, 2, 3], itertools.repeat(2), engine=engine)) == [1, 4, 9]
+    found = mp.imap(square, range(100), engine=engine, ordered=False, chunksize=7)
+    assert sorted(found) == [x * x for x in range(100)]
+    assert list(mp.imap(square, [], engine=engine)) == []
+    with mp.imap(square, itertools.count(), engine=engine) as results:
+        assert [next(results) for _ in range(5)] == [0, 1, 4, 9, 16]
+    assert list(results) == []
+
+
+@engines
+def test_amap_awaits_them(engine: Any) -> None:
+    async def main() -> None:
+        assert await mp.amap(square, range(100), engine=engine) == [x * x for x in range(100)]
+        assert await mp.amap(pow, [1, 2], itertools.repeat(2), engine=engine) == [1, 4]
+        with pytest.raises(ZeroDivisionError):
+            await mp.amap(lambda x: 1 / x, [1, 0], engine=engine)
+        several = (mp.amap(square, range(n), engine=engine) for n in range(4))
+        assert await asyncio.gather(*several) == [[], [0], [0, 1], [0, 1, 4]]
+
+    asyncio.run(main(), debug=True)
+
+
+@engines
+def test_their_options(engine: Any) -> None:
+    def inverse(x: int) -> float:
+        return 1 / x
+
+    with pytest.raises(ZeroDivisionError) as caught:
+        mp.map(inverse, [1, 0], engine=engine, workers=1, chunksize=1)
+    assert dict(caught.value.partial_results) == {0: 1.0}  # type: ignore[attr-defined]
+    assert mp.map(inverse, [1, 0, 2], engine=engine, on_error="skip") == [1.0, 0.5]
+    assert list(mp.imap(inverse, [1, 0, 2], engine=engine, on_error="skip")) == [1.0, 0.5]
+    returned = mp.map(inverse, [1, 0], engine=engine, on_error="return")
+    assert isinstance(returned[1], ZeroDivisionError)
+    assert mp.map(square, [3], engine=engine, timeout=60, retries=2) == [9]
+
+
+@with_workers
+def test_a_call_that_overruns(engine: Any) -> None:
+    gate = gate_for(engine)
+
+    def work(wait: bool) -> bool:
+        return gate.wait() if wait else True
+
+    found = mp.map(work, [False, True, False], engine=engine, timeout=1, on_error="skip")
+    assert found == [True, True]
+    gate.set()
+
+
+# Who does it.
+
+
+def test_where_calls_are_made() -> None:
+    assert set(mp.map(process_and_thread, range(4), workers=0)) == {here()}
+    assert set(mp.map(process_and_thread, range(4), workers=0, engine="processes")) == {here()}
+    assert set(mp.map(process_and_thread, range(4), engine="inline")) == {here()}
+    assert mp.map(process_and_thread, range(1)) == [here()]
+    assert set(mp.map(process_and_thread, range(4), workers=1)) == {here()}
+    threads = mp.map(process_and_thread, range(4), workers=2, engine="threads")
+    assert {pid for pid, _ in threads} == {os.getpid()}
+    assert here() not in threads
+    for apart in (
+        mp.map(process_and_thread, range(4), workers=2),
+        mp.map(process_and_thread, iter(range(1)), workers=2),
+        mp.map(process_and_thread, range(4), workers=1, timeout=60),
+        mp.map(process_and_thread, range(1), workers=2, engine="processes"),
+    ):
+        assert os.getpid() not in {pid for pid, _ in apart}
+
+
+def test_there_are_never_more_workers_than_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    init = mp.pool.ThreadPool.__init__
+    monkeypatch.setattr(
+        mp.pool.ThreadPool, "__init__", lambda self, n: (made.append(n), init(self, n))[1]
+    )
+    mp.map(square, range(3), workers=50, engine="threads")
+    mp.map(square, [], workers=50, engine="threads")
+    mp.map(square, iter(range(3)), workers=4, engine="threads")
+    assert made == [3, 1, 4]
+
+
+# Bad input.
+
+
+def test_input_that_makes_no_sense() -> None:
+    for kind, text, call in (
+        (ValueError, "differ in length: 2 in iterable 1, 1 in", lambda f: f(pow, [1, 2], [2])),
+        (ValueError, "differ in length", lambda f: f(pow, [1, 2], itertools.repeat(1), (1,))),
+        (TypeError, "nothing to go through", lambda f: f(square)),
+        (TypeError, "func must be something that can be called", lambda f: f(3, [1])),
+        (TypeError, "iterable 2 must be something to go through", lambda f: f(pow, [1], 2)),
+        (ValueError, "workers must be 0 .* not -1", lambda f: f(square, [1], workers=-1)),
+        (TypeError, "workers must be a whole number", lambda f: f(square, [1], workers="two")),
+        (TypeError, "workers must be a whole number", lambda f: f(square, [1], workers=True)),
+        (TypeError, "workers must be a whole number", lambda f: f(square, [1], workers=0.5)),
+        (
+            ValueError,
+            "no engine 'gpu'; there are 'auto', 'processes', 'threads', 'inline'",
+            lambda f: f(square, [1], engine="gpu"),
+        ),
+        (ValueError, "must be 1\\+", lambda f: f(square, [1], chunksize=0)),
+        (ValueError, "timeout must be more than 0", lambda f: f(square, [1], timeout=0)),
+        (ValueError, "retries must be 0 or more", lambda f: f(square, [1], retries=-1)),
+        (ValueError, "on_error must be", lambda f: f(square, [1], on_error="ignore")),
+    ):
+        for form in (mp.map, mp.imap, lambda *args, **kw: asyncio.run(mp.amap(*args, **kw))):
+            with pytest.raises(kind, match=text):
+                call(form)
+
+
+def test_names_of_the_package() -> None:
+    """After ``from allcores import *`` the builtin map is what it was."""
+    assert {"imap", "amap"} <= set(mp.__all__)
+    assert "map" not in mp.__all__
+    assert mp.map.__module__ == "allcores.calls"
+
+
+# The end of it.
+
+
+@with_workers
+def test_nothing_is_left_of_an_iterator_that_nobody_goes_through(engine: Any) -> None:
+    gate = gate_for(engine)
+    for end in ("close", "forget", "fail", "leave"):
+        results = mp.imap(operator.methodcaller("wait"), [gate] * 4, engine=engine, workers=2)
+        pool: Any = results._pool
+        if end == "close":
+            results.close()
+            results.close()
+            assert list(results) == []
+        elif end == "leave":
+            with results:
+                pass
+        elif end == "fail":
+            results.close()
+            results = mp.imap(lambda x: 1 / x, itertools.count(), engine=engine, workers=2)
+            pool = results._pool
+            with pytest.raises(ZeroDivisionError):
+                next(results)
+            with pytest.raises(StopIteration):
+                next(results)
+        del results
+        gc.collect()
+        assert pool._state == "TERMINATE"
+        gate.set()
+        pool.join()
+
+
+def test_an_error_ends_what_runs_beside() -> None:
+    """The other call would never end."""
+    for engine in WITH_WORKERS:
+        gate = gate_for(engine)
+
+        def work(x: int, gate: Any = gate) -> Any:
+            return gate.wait() if x else 1 / x
+
+        with pytest.raises(ZeroDivisionError):
+            mp.map(work, [1, 0], engine=engine, workers=2, chunksize=1)  # type: ignore[call-overload]
+        gate.set()
+
+
+def test_an_error_stops_the_threads_that_run_beside() -> None:
+    raised: list[str] = []
+    began, ended = threading.Event(), threading.Event()
+
+    def work(x: int) -> None:
+        if x == 0:
+            began.wait()
+            raise LookupError
+        try:
+            began.set()
+            while not ended.is_set():
+                pass
+        except BaseException as error:
+            raised.append(type(error).__name__)
+            ended.set()
+            raise
+
+    with pytest.raises(LookupError):
+        mp.map(work, [1, 0], engine="threads", workers=2, chunksize=1)
+    assert ended.wait(10)
+    ended.set()
+    assert raised == ["TaskCancelled"]
+
+
+@with_workers
+def test_cancelling_who_awaits_ends_the_work(engine: Any) -> None:
+    began, gate = gate_for(engine), gate_for(engine)
+    ends: list[str] = []
+
+    def work(x: int) -> Any:
+        began.set()
+        return gate.wait()
+
+    async def main() -> None:
+        task = asyncio.create_task(mp.amap(work, [1, 2], engine=engine, workers=2))
+        await asyncio.to_thread(began.wait)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        ends.append("cancelled")
+        # The workers are gone.
+        assert mp.active_children() == []
+        assert not [t for t in threading.enumerate() if t.name == "allcores-amap"]
+        # At once, and while the input is read.
+        for items in ([1, 2], itertools.repeat(1)):
+            task = asyncio.create_task(mp.amap(work, items, engine=engine, workers=2))
+            await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        assert mp.active_children() == []
+        assert await mp.amap(square, [2, 3], engine=engine) == [4, 9]
+
+    try:
+        asyncio.run(main(), debug=True)
+    finally:
+        gate.set()
+    assert ends == ["cancelled"]
+
+
+@with_workers
+def test_the_loop_goes_on_meanwhile(engine: Any) -> None:
+    gate = gate_for(engine)
+
+    async def main() -> None:
+        task = asyncio.create_task(mp.amap(lambda g: g.wait(), [gate, gate], engine=engine))
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert not task.done()
+        gate.set()
+        assert await task == [True, True]
+
+    asyncio.run(main(), debug=True)
+
+
+def test_what_a_call_raises_arrives_in_the_coroutine() -> None:
+    def exhausted(x: int) -> None:
+        raise StopIteration(x)
+
+    async def main() -> None:
+        with pytest.raises(RuntimeError, match="StopIteration"):
+            await mp.amap(exhausted, [1, 2], engine="threads")
+        with pytest.raises(errors.TaskExited):
+            await mp.amap(lambda x: exec("raise SystemExit(3)"), [1, 2], engine="threads")
+
+    asyncio.run(main())
