@@ -13,7 +13,7 @@ event loop from other work.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypedDict, TypeVar, Unpack, overload
 
 from allcores.engines.plan import Engine, Plan, abandon, ending
@@ -39,6 +39,8 @@ class _Common(TypedDict, total=False):
     chunksize: int | None
     timeout: float | None
     retries: int
+    progress: bool | str | Mapping[str, Any]
+    seed: int | None
 
 
 class _Keywords(_Common, total=False):
@@ -99,6 +101,8 @@ def map(
     timeout: float | None = None,
     retries: int = 0,
     on_error: OnError = "raise",
+    progress: bool | str | Mapping[str, Any] = False,
+    seed: int | None = None,
 ) -> list[Any]:
     """Call ``func`` with each item, on all cores; return the list of what the calls return.
 
@@ -123,6 +127,9 @@ def map(
         on_error: "raise" ends everything with the first error, and the exception's attribute
             ``partial_results`` has the results that there were; "return" puts exceptions in the
             places of results; "skip" leaves these out.
+        progress: True shows a bar; or its description, or a dict of tqdm's arguments.
+        seed: makes `random` and `numpy.random` give each call numbers that depend on nothing but
+            this and the item's index: not on the workers, the chunks or the engine.
 
     Raises:
         ValueError: sized iterables of different length; a number below what makes sense; an
@@ -141,7 +148,13 @@ def map(
         workers,
         engine,
         chunksize,
-        {"timeout": timeout, "retries": retries, "on_error": on_error},
+        {
+            "timeout": timeout,
+            "retries": retries,
+            "on_error": on_error,
+            "progress": progress,
+            "seed": seed,
+        },
     )
     pool = plan.open()
     with ending(pool):
@@ -195,6 +208,8 @@ def imap(
     timeout: float | None = None,
     retries: int = 0,
     on_error: OnError = "raise",
+    progress: bool | str | Mapping[str, Any] = False,
+    seed: int | None = None,
     ordered: bool = True,
 ) -> Results[Any]:
     """Like `map`, but return at once, with an iterator over the results.
@@ -214,6 +229,8 @@ def imap(
         timeout: as in `map`.
         retries: as in `map`.
         on_error: as in `map`, except that "raise" raises in the place of the result.
+        progress: as in `map`.
+        seed: as in `map`.
         ordered: False gives results as they come.
 
     Example:
@@ -229,7 +246,13 @@ def imap(
         workers,
         engine,
         chunksize,
-        {"timeout": timeout, "retries": retries, "on_error": on_error},
+        {
+            "timeout": timeout,
+            "retries": retries,
+            "on_error": on_error,
+            "progress": progress,
+            "seed": seed,
+        },
     )
     pool = plan.open()
     try:
@@ -333,6 +356,8 @@ async def amap(
     timeout: float | None = None,
     retries: int = 0,
     on_error: OnError = "raise",
+    progress: bool | str | Mapping[str, Any] = False,
+    seed: int | None = None,
 ) -> list[Any]:
     """Like `map`, for `asyncio`: ``await`` it, and the event loop does other work meanwhile.
 
@@ -351,6 +376,8 @@ async def amap(
         timeout: as in `map`.
         retries: as in `map`.
         on_error: as in `map`.
+        progress: as in `map`.
+        seed: as in `map`.
 
     Example:
         >>> import asyncio
@@ -366,7 +393,13 @@ async def amap(
         workers,
         engine,
         chunksize,
-        {"timeout": timeout, "retries": retries, "on_error": on_error},
+        {
+            "timeout": timeout,
+            "retries": retries,
+            "on_error": on_error,
+            "progress": progress,
+            "seed": seed,
+        },
     )
     if plan.engine == "inline":
         pool = plan.open()

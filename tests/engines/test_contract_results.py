@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import operator
+import random
 import threading
 from typing import Any
 
@@ -161,6 +163,27 @@ def test_a_call_that_failed_is_made_again(pool: Any) -> None:
         assert tried.value == 3
     with pytest.raises(LookupError, match="try 2"):
         pool.apply(fails_below_three, (allcores.Value("i", 0), 5), retries=1)
+
+
+def test_random_numbers_follow_the_seed(pool: Any) -> None:
+    def draw(_: int) -> tuple[float, float]:
+        return random.random(), float(numpy.random.random())
+
+    found = pool.map(draw, range(20), seed=7)
+    assert len(set(found)) == 20
+    assert pool.map(draw, range(20), 1, seed=7) == found
+    assert pool.map(draw, iter(range(20)), 7, seed=7) == found
+    assert list(pool.imap(draw, range(20), 3, seed=7)) == found
+    assert pool.map(draw, range(20), seed=8) != found
+
+
+def test_a_bar_shows_how_far_a_map_has_come(pool: Any) -> None:
+    file = io.StringIO()
+    assert pool.map(square, range(50), progress={"file": file}) == [x * x for x in range(50)]
+    assert "50/50" in file.getvalue()
+    file = io.StringIO()
+    assert len(list(pool.imap(square, iter(range(50)), progress={"file": file}))) == 50
+    assert "50it" in file.getvalue()
 
 
 def test_time_that_is_kept_to_changes_nothing(pool: Any) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import io
 import itertools
 import operator
 import os
+import random
 import threading
 from typing import Any
 
@@ -90,6 +92,40 @@ def test_their_options(engine: Any) -> None:
     returned = mp.map(inverse, [1, 0], engine=engine, on_error="return")
     assert isinstance(returned[1], ZeroDivisionError)
     assert mp.map(square, [3], engine=engine, timeout=60, retries=2) == [9]
+
+
+def draw(*_: Any) -> float:
+    return random.random()
+
+
+def test_a_seed_gives_the_same_numbers_everywhere() -> None:
+    reference = mp.map(draw, range(30), engine="inline", seed=7)
+    assert len(set(reference)) == 30
+    assert reference != mp.map(draw, range(30), engine="inline", seed=8)
+    for engine, size in itertools.product(ENGINES, (None, 1, 7)):
+        how: Any = {"engine": engine, "chunksize": size, "seed": 7}
+        assert mp.map(draw, range(30), **how) == reference
+        assert mp.map(draw, range(30), itertools.repeat(0), **how) == reference
+        assert list(mp.imap(draw, range(30), **how)) == reference
+        assert list(mp.imap(draw, range(30), range(30), **how)) == reference
+        assert asyncio.run(mp.amap(draw, iter(range(30)), **how)) == reference
+
+
+@engines
+def test_a_bar_says_how_many_there_will_be(engine: Any) -> None:
+    def shown(form: Any, *iterables: Any) -> str:
+        file = io.StringIO()
+        found = form(pow, *iterables, engine=engine, progress={"file": file, "desc": "bar"})
+        assert len(list(found)) == 3
+        text = file.getvalue().strip().split("\r")[-1]
+        assert text.startswith("bar: ")
+        return text
+
+    for form in (mp.map, mp.imap, lambda *args, **kw: asyncio.run(mp.amap(*args, **kw))):
+        assert "3/3" in shown(form, [1, 2, 3], itertools.repeat(2))
+        assert "3/3" in shown(form, [1, 2, 3], (1, 2, 3))
+        # One that may end before the rest.
+        assert "/9" not in shown(form, range(9), iter([1, 2, 3]))
 
 
 @with_workers

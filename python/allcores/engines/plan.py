@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -54,9 +55,11 @@ class Plan:
         self._func = func
         self._iterables = iterables
         self._chunksize = chunksize
-        self._keywords: Any = keywords
         chosen = options.of(keywords)
         length = _length(iterables)
+        if chosen.progress is not None and length is not None and _all_last(iterables):
+            keywords["progress"] = {"total": length} | chosen.progress
+        self._keywords: Any = keywords
         self.workers = _workers(workers, length)
         self.engine = _engine(engine, self.workers, length, chosen.timeout)
 
@@ -140,6 +143,14 @@ def _length(iterables: tuple[Iterable[Any], ...]) -> int | None:
             "(iter(x), itertools.repeat(x)) may be longer than the rest"
         )
     return min(known.values(), default=None)
+
+
+def _all_last(iterables: tuple[Iterable[Any], ...]) -> bool:
+    """Return whether none is a stranger, which may end before the others."""
+    return all(
+        hasattr(iterable, "__len__") or isinstance(iterable, (itertools.repeat, itertools.count))
+        for iterable in iterables
+    )
 
 
 def _workers(workers: int | None, length: int | None) -> int:
