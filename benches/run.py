@@ -145,12 +145,12 @@ def _row(name: str, rounds: int, peers: list[str]) -> Row:
 def _interleaved(
     measure: Callable[[str], float], rounds: int, others: list[str]
 ) -> tuple[dict[str, list[float]], dict[str, str]]:
-    """Measure round by round; the others are in the first, third and so on. Who fails is out."""
+    """Measure round by round; the others are in every third. Who fails is out."""
     figures: dict[str, list[float]] = {library: [] for library in (*LIBRARIES, *others)}
     failed: dict[str, str] = {}
     for number in range(rounds):
         for library in list(figures) if number % 2 else reversed(list(figures)):
-            if library in others and (number % 2 or number // 2 >= PEERS[library].rounds):
+            if library in others and (number % 3 or number // 3 >= PEERS[library].rounds):
                 continue
             try:
                 figures[library].append(measure(library))

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from benches.peers import Peer
 
 now = time.perf_counter
-EVEN, EVEN_S, SERIAL = 2_000, 0.005, 200
+EVEN, EVEN_S, SERIAL = 2_000, 0.005, 100
 UNEVEN_S = 3.6
 CHUNK_WORK_S = 0.5
 
