@@ -5,19 +5,19 @@ place, so that programs written for those keep working::
 
     AllcoresError
     ├── NotPicklable         also pickle.PicklingError
+    │   └── ResultNotPicklable   also multiprocessing.pool.MaybeEncodingError
     ├── StaleHandle          also ValueError
     ├── ArenaFull            also MemoryError
     ├── TaskTimeout          also multiprocessing.TimeoutError
     ├── TaskCancelled
     ├── TaskExited           also SystemExit
-    ├── TaskFailed           also multiprocessing.pool.MaybeEncodingError
+    ├── TaskFailed           also multiprocessing.pool.MaybeEncodingError and BrokenProcessPool
     ├── InitializerFailed    also concurrent.futures.process.BrokenProcessPool
     ├── WorkersEnded         also TaskCancelled and BrokenProcessPool
     └── WorkerDied           also concurrent.futures.process.BrokenProcessPool
 
-``WorkerDied`` and the two before it are made on first use: their second base lives in
-``concurrent.futures.process``, which is slow to import and needed by nobody whose workers live.
-``TaskFailed`` likewise.
+Those with a base in ``concurrent.futures.process`` or ``multiprocessing.pool`` are made on first
+use: these are slow to import, and needed by nobody for whom all goes well.
 """
 
 from __future__ import annotations
@@ -27,16 +27,18 @@ from multiprocessing.context import TimeoutError as _MultiprocessingTimeout
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from allcores._worker_died import InitializerFailed as InitializerFailed
-    from allcores._worker_died import WorkerDied as WorkerDied
-    from allcores._worker_died import WorkersEnded as WorkersEnded
-    from allcores.task.failure import TaskFailed as TaskFailed
+    from allcores._late_errors import InitializerFailed as InitializerFailed
+    from allcores._late_errors import ResultNotPicklable as ResultNotPicklable
+    from allcores._late_errors import TaskFailed as TaskFailed
+    from allcores._late_errors import WorkerDied as WorkerDied
+    from allcores._late_errors import WorkersEnded as WorkersEnded
 
 __all__ = [
     "AllcoresError",
     "ArenaFull",
     "InitializerFailed",
     "NotPicklable",
+    "ResultNotPicklable",
     "StaleHandle",
     "TaskCancelled",
     "TaskExited",
@@ -119,15 +121,13 @@ class TaskExited(AllcoresError, SystemExit):
         return type(self), (self.message, self.code)
 
 
+_LATE = ("InitializerFailed", "ResultNotPicklable", "TaskFailed", "WorkerDied", "WorkersEnded")
+
+
 def __getattr__(name: str) -> Any:
-    if name in ("InitializerFailed", "WorkerDied", "WorkersEnded"):
-        from allcores import _worker_died
+    if name in _LATE:
+        from allcores import _late_errors
 
-        globals()[name] = found = getattr(_worker_died, name)
+        globals()[name] = found = getattr(_late_errors, name)
         return found
-    if name == "TaskFailed":
-        from allcores.task.failure import TaskFailed
-
-        globals()["TaskFailed"] = TaskFailed
-        return TaskFailed
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

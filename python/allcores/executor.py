@@ -8,7 +8,7 @@ Other than in the standard library:
 - A worker that dies fails the call that it ran, with `WorkerDied`, a `BrokenProcessPool`, and is
   replaced; the executor goes on.
 - A future can be cancelled until a worker takes its call, not just until it is next but one.
-- All workers start with the first call. ``max_tasks_per_child`` does with ``fork``, too.
+- All workers start with the first call.
 - Who waits in ``result()`` fetches results itself: there is no thread in between.
 """
 
@@ -23,7 +23,7 @@ from concurrent.futures import Executor
 from multiprocessing import util
 from typing import Any, Unpack
 
-from allcores.engines.contract import CLOSE, TERMINATE
+from allcores.engines.contract import CLOSE, RUN, TERMINATE
 from allcores.task import options
 from allcores.task.backlog import FutureLine
 from allcores.task.crew import Crew, our_context, worker_count
@@ -80,6 +80,12 @@ class ProcessPoolExecutor(Executor):
             if max_tasks_per_child < 1:
                 raise ValueError(f"max_tasks_per_child must be >= 1, not {max_tasks_per_child}")
         self._mp_context = our_context(mp_context)
+        if max_tasks_per_child is not None and self._mp_context.get_start_method() == "fork":
+            raise ValueError(
+                "max_tasks_per_child is incompatible with the start method fork: a program with "
+                "threads can't be forked safely again and again. Leave mp_context out, or pass "
+                'allcores.get_context("forkserver")'
+            )
         self._start_args = (initializer, tuple(initargs), max_tasks_per_child)
         self._closed = False
         self._line = line = FutureLine()
@@ -130,7 +136,7 @@ class ProcessPoolExecutor(Executor):
     ) -> Future:
         line = self._line
         with line.posting:
-            if self._keeper is None or self._closed or line.broken is not None:
+            if self._keeper is None or line.state != RUN or line.broken is not None:
                 self._start()
             future = Future(line, call, what, first, chosen)
             try:
@@ -147,6 +153,8 @@ class ProcessPoolExecutor(Executor):
         line = self._line
         if line.broken is not None:
             raise line.broken()
+        if line.state != RUN and not self._closed:
+            raise RuntimeError("cannot schedule new futures after interpreter shutdown")
         if self._closed:
             raise RuntimeError(
                 "cannot schedule new futures after shutdown (leaving its `with` block shuts an "

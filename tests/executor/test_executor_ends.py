@@ -106,6 +106,10 @@ def test_a_thread_that_waits_is_told(busy: Any) -> None:
 
 
 def test_workers_are_replaced_after_so_many_calls(ctx: Any) -> None:
+    if ctx.get_start_method() == "fork":
+        with pytest.raises(ValueError, match="incompatible with the start method fork"):
+            allcores.ProcessPoolExecutor(1, ctx, max_tasks_per_child=3)
+        return
     with allcores.ProcessPoolExecutor(1, ctx, max_tasks_per_child=3) as executor:
         pids = [executor.submit(pid_of, x).result()[1] for x in range(9)]
     assert len(set(pids)) == 3
@@ -205,3 +209,23 @@ def test_cancelled_means_cancelled(busy: Any) -> None:
     busy.shutdown(wait=False, cancel_futures=True)
     with pytest.raises(CancelledError):
         future.result()
+
+
+def test_a_call_at_the_interpreters_end_is_refused(ctx: Any) -> None:
+    program = f"""
+import atexit
+import allcores
+
+@atexit.register
+def late():
+    try:
+        executor.submit(abs, -1)
+    except RuntimeError as error:
+        print(error)
+
+executor = allcores.ProcessPoolExecutor(1, allcores.get_context({ctx.get_start_method()!r}))
+print(executor.submit(abs, -1).result())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stderr == ""
+    assert "cannot schedule new futures" in done.stdout.splitlines()[1]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import concurrent.futures.process
 import os
+import pickle
 import signal
 import sys
+import threading
 from multiprocessing.pool import MaybeEncodingError, RemoteTraceback
 from typing import Any
 
@@ -199,3 +202,41 @@ def test_a_closed_pool_says_so(fork: Any) -> None:
     pool.join()
     pool.terminate()
     pool.join()
+
+
+class Unreadable:
+    """Can't be unpickled: raises, or ends the process."""
+
+    def __init__(self, how: str) -> None:
+        self.how = how
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unreadable, (self.how,)
+
+
+def _unreadable(how: str) -> None:
+    if how == "exit":
+        sys.exit(3)
+    raise LookupError("nothing of that name here")
+
+
+@pytest.mark.parametrize(("how", "name"), [("raise", "LookupError"), ("exit", "SystemExit")])
+def test_arguments_that_cannot_be_unpacked(pool: Any, how: str, name: str) -> None:
+    for call in (
+        lambda: pool.apply(str, (Unreadable(how),)),
+        lambda: pool.map(str, [Unreadable(how)]),
+        lambda: pool.map(str, [Unreadable(how)], retries=2),
+    ):
+        with pytest.raises(errors.TaskFailed, match="unpacking the task in the worker") as caught:
+            call()
+        assert caught.value.type_name == name
+        assert isinstance(caught.value, concurrent.futures.process.BrokenProcessPool)
+        assert "_unreadable" in str(caught.value.__cause__)
+    assert pool.map(abs, [-1]) == [1]
+
+
+def test_a_result_that_cannot_travel_is_a_pickling_error(forked: Any) -> None:
+    with pytest.raises(errors.ResultNotPicklable, match=r"Error sending result.*lock") as caught:
+        forked.apply(threading.Lock)
+    assert isinstance(caught.value, pickle.PicklingError)
+    assert isinstance(caught.value, MaybeEncodingError)

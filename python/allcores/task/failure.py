@@ -8,41 +8,11 @@ from __future__ import annotations
 
 import pickle
 import traceback
-from multiprocessing.pool import (  # type: ignore[attr-defined]
-    MaybeEncodingError,
-    RemoteTraceback,
-)
+from multiprocessing.pool import RemoteTraceback  # type: ignore[attr-defined]
 from typing import Any
 
 from allcores import pickling
-from allcores.errors import AllcoresError, TaskExited
-
-
-class TaskFailed(AllcoresError, MaybeEncodingError):  # type: ignore[misc]
-    """A task failed with an exception, or returned an object, that can't be brought back here.
-
-    Attributes:
-        type_name: the exception's class, with its module.
-        message: the exception's message.
-        exc: why it didn't arrive.
-        value: the exception as text.
-    """
-
-    def __init__(self, type_name: str, message: str, reason: str) -> None:
-        Exception.__init__(self, type_name, message, reason)
-        self.type_name = type_name
-        self.message = message
-        self.exc = reason
-        self.value = f"{type_name}: {message}" if message else type_name
-
-    def __str__(self) -> str:
-        return (
-            f"{self.value}\n(the exception itself did not arrive: {self.exc}; "
-            "the traceback from the worker is this one's __cause__)"
-        )
-
-
-TaskFailed.__module__ = "allcores.errors"
+from allcores.errors import TaskExited
 
 
 def _text(function: Any, obj: object) -> str:
@@ -58,12 +28,13 @@ def _name(kind: type) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
-def pack(error: BaseException, skip: int = 0) -> tuple[bytes, list[int]]:
+def pack(error: BaseException, skip: int = 0, lost: str = "") -> tuple[bytes, list[int]]:
     """Return an exception as bytes for `unpack`, and the arena offsets of the handles in it.
 
     Args:
         error: what was raised.
         skip: how many frames of ours to leave out of its traceback.
+        lost: why it is to arrive as text only, if so.
     """
     start = error.__traceback__
     for _ in range(skip):
@@ -74,11 +45,12 @@ def pack(error: BaseException, skip: int = 0) -> tuple[bytes, list[int]]:
     except Exception as broken:
         text = f"{type(error).__name__} (its traceback can't be shown: {broken!r})\n"
     refs: list[int] = []
-    try:
-        data, refs = pickling.pack(error, f"the exception {type(error).__name__}")
-        reason = ""
-    except Exception as problem:
-        data, reason = b"", _text(str, problem)
+    data, reason = b"", lost
+    if not lost:
+        try:
+            data, refs = pickling.pack(error, f"the exception {type(error).__name__}")
+        except Exception as problem:
+            reason = _text(str, problem)
     parts = (_name(type(error)), _text(str, error), text, reason, data)
     return pickle.dumps(parts, 5), refs
 
@@ -94,14 +66,14 @@ def unpack(data: Any, where: str) -> BaseException:
     cause = RemoteTraceback(f'\n"""\n{text}"""')
     error: BaseException
     if reason:
-        error = TaskFailed(name, message, reason)
+        error = _failed(name, message, reason)
     else:
         try:
             error = pickling.loads(pickled)
             if not isinstance(error, BaseException):
                 raise TypeError(f"unpickling it gave {type(error).__name__}")
         except Exception as problem:
-            error = TaskFailed(name, message, f"unpickling it raised {problem!r}")
+            error = _failed(name, message, f"unpickling it raised {problem!r}")
     if isinstance(error, SystemExit):
         # As it is, it would quietly end the program that asks for the result.
         error = TaskExited(f"{where} called sys.exit({error.code!r})", code=error.code)
@@ -109,16 +81,33 @@ def unpack(data: Any, where: str) -> BaseException:
     return error
 
 
-def unsendable(data: Any) -> MaybeEncodingError:
+def unreadable(error: BaseException) -> Exception:
+    """Return the exception for a result that can't be unpickled here.
+
+    Args:
+        error: what unpickling it raised.
+    """
+    lost = _failed(type(error).__name__, _text(str, error), "the result can't be unpickled here")
+    lost.__cause__ = error
+    return lost
+
+
+def _failed(name: str, message: str, reason: str) -> Exception:
+    from allcores.errors import TaskFailed
+
+    return TaskFailed(name, message, reason)
+
+
+def unsendable(data: Any) -> Exception:
     """Return the exception for a result that couldn't be sent.
 
     Args:
         data: what the worker sent in its place.
     """
+    from allcores.errors import ResultNotPicklable
+
     reason, value, text = pickle.loads(data)
-    error = MaybeEncodingError(None, None)
-    error.exc, error.value = reason, value
-    error.args = (reason, value)
+    error = ResultNotPicklable(reason, value)
     error.__cause__ = RemoteTraceback(f'\n"""\n{text}"""')
     return error
 

@@ -141,11 +141,7 @@ class Line(Engine):
         return error
 
     def _unreadable(self, error: Exception) -> BaseException:
-        lost = failure.TaskFailed(
-            type(error).__name__, str(error), "the result can't be unpickled here"
-        )
-        lost.__cause__ = error
-        return lost
+        return failure.unreadable(error)
 
     def _interrupted(self, job: int) -> None:
         """Fail a job of which a result was lost: a signal handler raised as it arrived."""

@@ -121,6 +121,7 @@ class _Worker:
                 initializer(*initargs)
             except BaseException as error:
                 data, refs = failure.pack(error, skip=1)
+                _log()
                 self._results.put(data, refs, 0, None, kind(NO_START))
                 return False
         self._words[STAGE] = READY
@@ -139,6 +140,15 @@ class _Worker:
     def _interrupted(self, *_: object) -> None:
         if self.server.interrupt():
             raise KeyboardInterrupt
+
+
+def _log() -> None:
+    """Log what an initializer raised, as concurrent.futures does, where somebody listens to it."""
+    logging = sys.modules.get("logging")
+    if logging is not None:
+        logger = logging.getLogger("concurrent.futures")
+        if logger.handlers:
+            logger.critical("Exception in initializer:", exc_info=True)
 
 
 class _Hooks:
@@ -171,9 +181,17 @@ class _Hooks:
         """Return a result as bytes, and the handles in it."""
         return pickling.pack(value, "the result")
 
-    def failed(self, error: BaseException) -> tuple[bytes, list[int]]:
-        """Return what a call raised as bytes, and the handles in it."""
-        data, refs = failure.pack(error)
+    def failed(self, error: BaseException, reading: bool) -> tuple[bytes, list[int]]:
+        """Return what a task raised as bytes, and the handles in it.
+
+        Args:
+            error: what was raised.
+            reading: while the task was unpacked, before its function was called.
+        """
+        if reading and not isinstance(error, KeyboardInterrupt):
+            data, refs = failure.pack(error, lost="unpacking the task in the worker raised it")
+        else:
+            data, refs = failure.pack(error)
         return self._pid + data, refs
 
     def unsendable(self, value: Any, error: BaseException) -> bytes:

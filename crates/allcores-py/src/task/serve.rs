@@ -84,6 +84,31 @@ enum Outcome<'py> {
     Many(Values<'py>),
 }
 
+/// What a task raised.
+struct Failed {
+    error: PyErr,
+    /// When it was unpacked, before its function was called.
+    reading: bool,
+}
+
+impl Failed {
+    fn reading(error: PyErr) -> Failed {
+        Failed {
+            error,
+            reading: true,
+        }
+    }
+}
+
+impl From<PyErr> for Failed {
+    fn from(error: PyErr) -> Failed {
+        Failed {
+            error,
+            reading: false,
+        }
+    }
+}
+
 /// Nanoseconds of the clock that `time.monotonic_ns` reads, the same in every process.
 fn now() -> u64 {
     allcores_core::os::monotonic()
@@ -258,7 +283,7 @@ impl Server {
         self.running.store(false, Relaxed);
         if slot::joined() != self.me {
             // The task has forked, and this is the other process.
-            let error = outcome.err().map(|error| error.into_value(py));
+            let error = outcome.err().map(|failed| failed.error.into_value(py));
             let hooks = self.hooks.bind(py);
             return hooks
                 .call_method1(intern!(py, "end_copy"), (error,))
@@ -266,7 +291,7 @@ impl Server {
         }
         let value = match outcome {
             Ok(value) => value,
-            Err(error) => return self.failed(py, tag, error),
+            Err(failed) => return self.failed(py, tag, failed),
         };
         let sent = match &value {
             Outcome::One(value) => self.send_value(py, tag, value),
@@ -275,7 +300,9 @@ impl Server {
         match sent {
             Ok(()) => Ok(()),
             // Not the value's fault: a signal handler.
-            Err(error) if !error.is_instance_of::<PyException>(py) => self.failed(py, tag, error),
+            Err(error) if !error.is_instance_of::<PyException>(py) => {
+                self.failed(py, tag, Failed::from(error))
+            }
             Err(error) => {
                 let value = match value {
                     Outcome::One(value) => value,
@@ -304,17 +331,17 @@ impl Server {
             .map(|_| ())
     }
 
-    fn failed(&self, py: Python<'_>, tag: u64, error: PyErr) -> PyResult<()> {
-        let packed = self
-            .hooks
-            .bind(py)
-            .call_method1(intern!(py, "failed"), (error.into_value(py),))?;
+    fn failed(&self, py: Python<'_>, tag: u64, failed: Failed) -> PyResult<()> {
+        let packed = self.hooks.bind(py).call_method1(
+            intern!(py, "failed"),
+            (failed.error.into_value(py), failed.reading),
+        )?;
         let (data, refs): (Bound<'_, PyBytes>, Vec<u64>) = packed.extract()?;
         self.send(py, FAILURE << 4, tag, data.as_bytes(), &refs)
     }
 
     /// Reads the task and calls its function.
-    fn perform<'py>(&self, py: Python<'py>, got: Got, number: u64) -> PyResult<Outcome<'py>> {
+    fn perform<'py>(&self, py: Python<'py>, got: Got, number: u64) -> Result<Outcome<'py>, Failed> {
         let (group, encoding) = split(got.kind);
         let bytes = got.bytes();
         let head: &[u8; HEAD] = bytes.first_chunk().ok_or_else(value::nonsense)?;
@@ -323,14 +350,16 @@ impl Server {
             _ => 0,
         };
         let at = HEAD + inline;
-        let func = self.function(py, bytes, at)?;
-        match Payload::read(py, group, encoding, got, at)? {
+        let func = self.function(py, bytes, at).map_err(Failed::reading)?;
+        let payload = Payload::read(py, group, encoding, got, at).map_err(Failed::reading)?;
+        let outcome = match payload {
             Payload::Call(args, kwargs) => func.call(args, kwargs.as_ref()).map(Outcome::One),
             Payload::One(item) => func.call1((item,)).map(Outcome::One),
             Payload::Many(items, count) => self
                 .each(py, &func, group, items, count, number)
                 .map(Outcome::Many),
-        }
+        };
+        Ok(outcome?)
     }
 
     /// Calls the function with each item.

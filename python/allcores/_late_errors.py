@@ -1,11 +1,12 @@
-"""``errors.WorkerDied`` and the like, apart: their base is slow to import (see errors.py)."""
+"""The errors whose bases are slow to import, apart; errors.py has them on first use."""
 
 from __future__ import annotations
 
 import signal as _signal
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.pool import MaybeEncodingError  # type: ignore[attr-defined]
 
-from allcores.errors import AllcoresError, TaskCancelled
+from allcores.errors import AllcoresError, NotPicklable, TaskCancelled
 
 
 class InitializerFailed(AllcoresError, BrokenProcessPool):
@@ -60,7 +61,48 @@ class WorkerDied(AllcoresError, BrokenProcessPool):
         return type(self), self.args, self.__dict__
 
 
-for _error in (InitializerFailed, WorkerDied, WorkersEnded):
+class TaskFailed(AllcoresError, MaybeEncodingError, BrokenProcessPool):  # type: ignore[misc]
+    """A task failed with an exception, or returned an object, that can't be brought back here.
+
+    Attributes:
+        type_name: the exception's class, with its module.
+        message: the exception's message.
+        exc: why it didn't arrive.
+        value: the exception as text.
+    """
+
+    def __init__(self, type_name: str, message: str, reason: str) -> None:
+        Exception.__init__(self, type_name, message, reason)
+        self.type_name = type_name
+        self.message = message
+        self.exc = reason
+        self.value = f"{type_name}: {message}" if message else type_name
+
+    def __str__(self) -> str:
+        return (
+            f"{self.value}\n(the exception itself did not arrive: {self.exc}; "
+            "the traceback from the worker is this one's __cause__)"
+        )
+
+
+class ResultNotPicklable(NotPicklable, MaybeEncodingError):  # type: ignore[misc]
+    """What a task returned can't travel.
+
+    Attributes:
+        exc: why not.
+        value: the result as text.
+    """
+
+    def __init__(self, exc: str, value: str) -> None:
+        Exception.__init__(self, exc, value)
+        self.exc = exc
+        self.value = value
+
+    def __str__(self) -> str:
+        return f"Error sending result: {self.value!r}. Reason: {self.exc!r}"
+
+
+for _error in (InitializerFailed, ResultNotPicklable, TaskFailed, WorkerDied, WorkersEnded):
     _error.__module__ = "allcores.errors"
 
 
