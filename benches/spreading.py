@@ -83,7 +83,7 @@ def _against_ideal(peer: Peer, seconds: list[float]) -> float:
 
 
 def pareto(peer: Peer) -> float:
-    """1,000 durations with a heavy tail, the same ones each time, none over 0.15 s."""
+    """1,000 durations with a heavy tail, the same ones each time, none over 0.05 s."""
     draw = random.Random(4)
     shares = [min(draw.paretovariate(1.2), 50) for _ in range(1000)]
     return _against_ideal(peer, [share / sum(shares) * UNEVEN_S for share in shares])
