@@ -15,6 +15,7 @@ Other than in the standard library:
 from __future__ import annotations
 
 import itertools
+import sys
 import time
 import weakref
 from collections import deque
@@ -24,6 +25,7 @@ from multiprocessing import util
 from typing import Any, Unpack
 
 from allcores.engines.contract import CLOSE, RUN, TERMINATE
+from allcores.errors import TaskCancelled
 from allcores.task import options
 from allcores.task.backlog import FutureLine
 from allcores.task.crew import Crew, our_context, worker_count
@@ -171,7 +173,9 @@ class ProcessPoolExecutor(Executor):
             self._crew.workers.clear()
             raise
         # The end of the program waits for what has been submitted.
-        ended.at_exit = util.Finalize(None, _finish, args=(line, self._keeper), exitpriority=15)
+        ended.at_exit = util.Finalize(
+            None, _finish, args=(line, self._crew, self._keeper), exitpriority=15
+        )
 
     def map(
         self,
@@ -248,6 +252,13 @@ class ProcessPoolExecutor(Executor):
         elif wait:
             self._keeper.join()
 
+    def __exit__(self, kind: Any, value: Any, traceback: Any) -> None:
+        if kind is not None and issubclass(kind, KeyboardInterrupt):
+            # Nobody wants to wait for the rest. (Workers were interrupted, too, and may have
+            # begun their next calls.)
+            self.kill_workers()
+        self.shutdown(wait=True)
+
     def terminate_workers(self) -> None:
         """End the workers with SIGTERM, and shut down.
 
@@ -278,16 +289,27 @@ class ProcessPoolExecutor(Executor):
                 "shutdown() lets calls end first"
             )
 
-        line.broken = make
-        line.shut(TERMINATE)
-        # The keeper first, or it would replace the workers that are ended here.
-        self._keeper.join()
-        if how == "kill":
-            for worker in list(self._crew.workers):
-                worker.kill()
-        self._crew.end()
-        line.cancel()
-        line.release()
+        _end(line, self._crew, self._keeper, make, kill=how == "kill")
+
+
+def _end(
+    line: FutureLine,
+    crew: Crew,
+    keeper: Keeper,
+    make: Callable[[], BaseException],
+    kill: bool,
+) -> None:
+    """End the workers, and fail every call that has not ended."""
+    line.broken = make
+    line.shut(TERMINATE)
+    # The keeper first, or it would replace the workers that are ended here.
+    keeper.join()
+    if kill:
+        for worker in list(crew.workers):
+            worker.kill()
+    crew.end()
+    line.cancel()
+    line.release()
 
 
 class _WithOptions(Executor):
@@ -354,7 +376,11 @@ def _forget(line: FutureLine) -> None:
         line.release()
 
 
-def _finish(line: FutureLine, keeper: Keeper) -> None:
+def _finish(line: FutureLine, crew: Crew, keeper: Keeper) -> None:
+    if getattr(sys, "last_type", None) is KeyboardInterrupt and not hasattr(sys, "ps1"):
+        # That has ended the program: nobody waits for the rest.
+        _end(line, crew, keeper, lambda: TaskCancelled("the program was interrupted"), kill=True)
+        return
     line.shut(CLOSE)
     keeper.join()
 

@@ -132,6 +132,8 @@ def run(program: str, *, interrupt: bool = False, kill: bool = False) -> tuple[i
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # Ignored, it would be by the program as well.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     assert process.stdout is not None
     pids = []
@@ -169,6 +171,41 @@ def test_ctrl_c_gives_one_keyboard_interrupt_and_leaves_nothing(ctx: Any) -> Non
     assert stderr.count("KeyboardInterrupt") == 1
     assert stderr.count("Traceback") == 1
     assert not any(is_running(pid) for pid in pids)
+
+
+FORMS = {
+    "map": "allcores.map(task, range(20), workers=2, chunksize=1)",
+    "imap": "list(allcores.imap(task, range(20), workers=2))",
+    "pool": "with allcores.Pool(2) as pool: list(pool.imap_unordered(task, range(20)))",
+    "apply": "with allcores.Pool(2) as pool: pool.apply(task, (3,))",
+    "threads": 'allcores.map(task, range(20), workers=2, engine="threads")',
+    "inline": 'allcores.map(task, range(20), engine="inline")',
+    "executor": "with allcores.ProcessPoolExecutor(2) as e: list(e.map(task, range(20)))",
+    "submit": "e = allcores.ProcessPoolExecutor(2); "
+    "[e.submit(task, x) for x in range(999)][3].result()",
+}
+
+ANY_FORM = """
+    import sys, time
+    import allcores
+    allcores.set_start_method({method!r})
+    def task(x):
+        if x == 3:
+            print("ready", flush=True)
+        while x >= 3:
+            time.sleep(0.01)
+    {form}
+"""
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_ctrl_c_ends_every_form_of_call(ctx: Any, form: str) -> None:
+    method = ctx.get_start_method()
+    code, stderr, _ = run(ANY_FORM.format(method=method, form=FORMS[form]), interrupt=True)
+    # `run` returns when every process that had its output has ended.
+    assert code == -signal.SIGINT
+    assert stderr.count("Traceback") == 1
+    assert stderr.rstrip().endswith("KeyboardInterrupt")
 
 
 def test_workers_leave_when_their_pools_process_is_killed(ctx: Any) -> None:

@@ -17,6 +17,8 @@ from allcores.task.options import PLAIN, Options
 from allcores.task.records import ONE
 from allcores.timeouts import seconds
 
+_NOTHING = object()
+
 
 class _Raise:
     """An item in the place of a result: what the call raised."""
@@ -77,6 +79,8 @@ class IMapIterator(Job, _std.IMapIterator):  # type: ignore[type-arg]
         try:
             item = self._items.popleft()
         except IndexError:
+            item = _NOTHING
+        if item is _NOTHING:  # outside: the error is no context of what is raised in there
             item = self._wait(timeout)
         self._taken += 1
         if self._taken >= self._feed_at:
