@@ -227,10 +227,11 @@ class Line(Engine):
         try:
             baton = self.waiting[-1]
         except IndexError:
-            if self.jobs:
-                self.ring_bell()
-            return
-        wake(baton)
+            baton = None
+        if baton is not None:
+            wake(baton)
+        elif self.jobs:
+            self.ring_bell()
 
     def finish(self, number: int, early: bool = False) -> None:
         """Forget a job that is complete.
