@@ -115,6 +115,7 @@ class Pool(_std.Pool):
             )
         if initializer is not None and not callable(initializer):
             raise TypeError(f"initializer must be a callable, not {initializer!r}")
+        cut.check_iterable(initargs, "initargs", "a tuple of the initializer's arguments")
         self._ctx = our_context(context)
         self._line = Line()
         self._crew = Crew(
@@ -215,6 +216,8 @@ class Pool(_std.Pool):
         keywords: ApplyOptions,
     ) -> ApplyResult:
         self._check(func, callback, error_callback)
+        cut.check_iterable(args, "args", "a tuple of the call's arguments")
+        cut.check_iterable(kwds, "kwds", "a dict of the call's keyword arguments")
         args, kwargs = tuple(args), dict(kwds)
         chosen = options.of(keywords, ApplyOptions)
         if chosen.seed is not None:
@@ -331,6 +334,7 @@ class Pool(_std.Pool):
         self._check(func, callback, error_callback)
         cut.check_chunksize(chunksize)
         chosen = options.of(keywords)
+        cut.check_iterable(iterable, "iterable", "an iterable of the items")
         try:
             items = cut.sliceable(iterable)
         except Exception as error:
@@ -410,6 +414,7 @@ class Pool(_std.Pool):
         cut.check_chunksize(chunksize)
         chosen = options.of(keywords)
         size = 1 if chunksize is None or chosen.by_item else chunksize
+        cut.check_iterable(iterable, "iterable", "an iterable of the items")
         iterator = iter(iterable)
         bar = bars.make(chosen.progress, cut.length(iterable))
         if chosen.seed is not None:

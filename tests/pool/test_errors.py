@@ -11,6 +11,7 @@ import threading
 from multiprocessing.pool import MaybeEncodingError, RemoteTraceback
 from typing import Any
 
+import allcores.pool
 import pytest
 from allcores import errors
 
@@ -240,3 +241,17 @@ def test_a_result_that_cannot_travel_is_a_pickling_error(forked: Any) -> None:
         forked.apply(threading.Lock)
     assert isinstance(caught.value, pickle.PicklingError)
     assert isinstance(caught.value, MaybeEncodingError)
+
+
+def test_what_is_no_input_is_named(forked: Any) -> None:
+    for call, text in (
+        (lambda: forked.map(abs, 5), r"iterable must be an iterable of the items, not int \(5\)"),
+        (lambda: forked.imap(abs, 5), "iterable must be"),
+        (lambda: forked.starmap(abs, [1, 2]), "item of starmap has to be a tuple of arguments"),
+        (lambda: forked.apply(abs, 5), "args must be a tuple of the call's arguments"),
+        (lambda: forked.apply(abs, (5,), 5), "kwds must be a dict"),
+        (lambda: allcores.Pool(1, abs, 5), "initargs must be a tuple"),
+        (lambda: allcores.pool.Pool(1, context="fork"), "a context is needed, not str"),
+    ):
+        with pytest.raises(TypeError, match=text):
+            call()

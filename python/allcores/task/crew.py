@@ -341,6 +341,11 @@ def our_context(context: Any) -> Any:
 
     if context is None:
         return ours.default_context.get_context()
+    if not hasattr(context, "Process"):
+        raise TypeError(
+            f"a context is needed, not {type(context).__name__} ({context!r:.60}): "
+            'allcores.get_context("spawn"), for example'
+        )
     if isinstance(context, _std_context.BaseContext) and not isinstance(context, ours.BaseContext):
         return ours.default_context.get_context(context.get_start_method())
     return context

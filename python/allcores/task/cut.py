@@ -19,6 +19,19 @@ def check_chunksize(chunksize: int | None) -> None:
         )
 
 
+def check_iterable(value: object, name: str, what: str) -> None:
+    """Raise TypeError unless `value` can be gone through.
+
+    Args:
+        value: what the caller gave.
+        name: of the argument.
+        what: what it is to be.
+    """
+    kind = type(value)
+    if not hasattr(kind, "__iter__") and not hasattr(kind, "__getitem__"):
+        raise TypeError(f"{name} must be {what}, not {kind.__name__} ({value!r:.60})")
+
+
 def sliceable(iterable: Iterable[Any]) -> Any:
     """Return the input as something with a length and slices, reading it when it has none."""
     return iterable if _can_be_sliced(iterable) else list(iterable)

@@ -1,6 +1,7 @@
 //! What a task's function is called with, and what the calls return.
 
 use allcores_core::ring::Got;
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFloat, PyInt, PyIterator, PyList, PyTuple};
 
@@ -173,7 +174,14 @@ pub fn as_tuple(object: Bound<'_, PyAny>) -> PyResult<Bound<'_, PyTuple>> {
         Ok(tuple) => Ok(tuple),
         Err(other) => {
             let object = other.into_inner();
-            let items: Vec<_> = object.try_iter()?.collect::<PyResult<_>>()?;
+            let Ok(iter) = object.try_iter() else {
+                return Err(PyTypeError::new_err(format!(
+                    "each item of starmap has to be a tuple of arguments, not {}; map takes items \
+                     that are the one argument themselves",
+                    object.get_type().name()?,
+                )));
+            };
+            let items: Vec<_> = iter.collect::<PyResult<_>>()?;
             PyTuple::new(object.py(), items)
         }
     }
