@@ -246,7 +246,8 @@ class Pool(_std.Pool):
 
         Args:
             func: what to call.
-            iterable: the items; all of them are read before the first result.
+            iterable: the items. What has to be read one by one, such as a generator, is read here
+                a bounded distance ahead of the results; an error ends that.
             chunksize: items a task; None lets the pool choose. With `timeout`, `retries` or
                 `on_error` it is 1.
             keywords: `timeout`, `retries`, `on_error`, `seed` and `progress`; see
@@ -256,7 +257,7 @@ class Pool(_std.Pool):
             Exception: the first that a call raised; the map is over then. Its attribute
                 ``partial_results`` has the results that there were, by index.
         """
-        return self._map(func, iterable, MAP, chunksize, keywords).get()  # type: ignore[no-any-return]
+        return self._map(func, iterable, MAP, chunksize, keywords, here=True).get()  # type: ignore[no-any-return]
 
     def map_async(
         self,
@@ -271,7 +272,7 @@ class Pool(_std.Pool):
 
         Args:
             func: what to call.
-            iterable: the items.
+            iterable: the items; all of them are read before this returns.
             chunksize: items a task; None lets the pool choose.
             callback: called with the list of values, in a thread of this process.
             error_callback: called with the first exception instead.
@@ -296,7 +297,7 @@ class Pool(_std.Pool):
             chunksize: items a task; None lets the pool choose.
             keywords: as for `map`.
         """
-        return self._map(func, iterable, STARMAP, chunksize, keywords).get()  # type: ignore[no-any-return]
+        return self._map(func, iterable, STARMAP, chunksize, keywords, here=True).get()  # type: ignore[no-any-return]
 
     def starmap_async(
         self,
@@ -330,11 +331,26 @@ class Pool(_std.Pool):
         keywords: MapOptions,
         callback: _Callback = None,
         error_callback: _ErrorCallback = None,
+        here: bool = False,
     ) -> MapResult:
+        """Begin a map.
+
+        Args:
+            func: what to call.
+            iterable: the items.
+            kind: MAP or STARMAP.
+            chunksize: items a task.
+            keywords: how the tasks are done.
+            callback: called with the results.
+            error_callback: called with an error instead.
+            here: whether this thread will call ``get`` next; then the input is read in there.
+        """
         self._check(func, callback, error_callback)
         cut.check_chunksize(chunksize)
         chosen = options.of(keywords)
         cut.check_iterable(iterable, "iterable", "an iterable of the items")
+        if here and not cut.is_at_hand(iterable):
+            return self._read_map(func, iterable, kind, chunksize, chosen)
         try:
             items = cut.sliceable(iterable)
         except Exception as error:
@@ -356,6 +372,29 @@ class Pool(_std.Pool):
             return result
         try:
             function = self._line.function(result, func, often=len(items) > 1)
+        except Exception as error:
+            result._fail(error)
+        else:
+            result.start(function)
+        return result
+
+    def _read_map(
+        self,
+        func: Callable[..., Any],
+        iterable: Iterable[Any],
+        kind: int,
+        chunksize: int | None,
+        chosen: options.Options,
+    ) -> MapResult:
+        from allcores.task.reading import ReadResult
+
+        bar = bars.make(chosen.progress, cut.length(iterable))
+        if chosen.seed is not None:
+            func = _seeded(func, kind, chosen.seed)
+        result = ReadResult(self, kind, iterable, chunksize, chosen)
+        result._bar = bar
+        try:
+            function = self._line.function(result, func, often=True)
         except Exception as error:
             result._fail(error)
         else:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from allcores import get_context
+from allcores.pool import InlinePool, ThreadPool
 
 START_METHODS = ("fork", "spawn", "forkserver")
 
@@ -15,6 +16,16 @@ START_METHODS = ("fork", "spawn", "forkserver")
 def ctx(request: pytest.FixtureRequest) -> Any:
     """Each start method's context."""
     return get_context(request.param)
+
+
+@pytest.fixture(params=[*START_METHODS, "threads", "inline"])
+def any_pool(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """A pool of two workers, of every kind."""
+    local = {"threads": ThreadPool, "inline": InlinePool}
+    make = local.get(request.param) or get_context(request.param).Pool
+    with make(2) as pool:
+        yield pool
+    pool.join()
 
 
 @pytest.fixture

@@ -15,11 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import allcores
 import pytest
 import tqdm
 from allcores.errors import TaskCancelled
-from allcores.pool import InlinePool, ThreadPool
 from allcores.task import progress
 from allcores.task.progress import Bar, check, make
 from pool_tools import eventually
@@ -261,16 +259,6 @@ def wait_for(path: Path, x: int) -> int:
     """Return when the file is there."""
     eventually(path.exists)
     return x
-
-
-@pytest.fixture(params=["fork", "spawn", "forkserver", "threads", "inline"])
-def any_pool(request: pytest.FixtureRequest) -> Iterator[Any]:
-    """A pool of two workers of each kind."""
-    local = {"threads": ThreadPool, "inline": InlinePool}
-    make = local.get(request.param) or allcores.get_context(request.param).Pool
-    with make(2) as pool:
-        yield pool
-    pool.join()
 
 
 SIZES = (None, 1, 7, 1000)

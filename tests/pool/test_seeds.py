@@ -12,7 +12,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +19,9 @@ import allcores
 import numpy as np
 import pytest
 from allcores.errors import NotPicklable, WorkerDied
-from allcores.pool import InlinePool, ThreadPool
 from allcores.task import seeds
 from allcores.task.seeds import Numbered, Seeded, SeededCall, SeededStar
 
-START_METHODS = ("fork", "spawn", "forkserver")
 SEED = random.randrange(2**40)
 print(f"{__name__}: seed {SEED}")
 
@@ -268,16 +265,6 @@ def die(_: Any) -> None:
 
 def die_with(x: Any, y: Any) -> None:
     die(None)
-
-
-@pytest.fixture(params=[*START_METHODS, "threads", "inline"])
-def any_pool(request: pytest.FixtureRequest) -> Iterator[Any]:
-    """A pool of two workers of each kind."""
-    local = {"threads": ThreadPool, "inline": InlinePool}
-    make = local.get(request.param) or allcores.get_context(request.param).Pool
-    with make(2) as pool:
-        yield pool
-    pool.join()
 
 
 @pytest.mark.parametrize("size", [None, 1, 3, 100])

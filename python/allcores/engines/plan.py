@@ -82,7 +82,7 @@ class Plan:
     def map(
         self, pool: Pool, watch: Callable[[Iterable[Any]], Iterable[Any]] | None = None
     ) -> MapResult:
-        """Begin with all of it.
+        """Begin with all of it; the thread that calls this calls ``get`` next.
 
         Args:
             pool: does it.
@@ -93,7 +93,7 @@ class Plan:
             items, kind = zip(*self._iterables, strict=False), STARMAP
         if watch is not None and not hasattr(items, "__len__"):
             items = watch(items)
-        return pool._map(self._func, items, kind, self._chunksize, self._keywords)
+        return pool._map(self._func, items, kind, self._chunksize, self._keywords, here=True)
 
     def imap(self, pool: Pool, ordered: bool) -> IMapIterator:
         """Begin with some of it.

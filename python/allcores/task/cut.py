@@ -3,8 +3,22 @@
 from __future__ import annotations
 
 import sys
+from collections import deque
 from collections.abc import Iterable
 from typing import Any
+
+_AT_HAND: tuple[type[Any], ...] = (
+    set,
+    frozenset,
+    dict,
+    type({}.keys()),
+    type({}.values()),
+    type({}.items()),
+    str,
+    bytes,
+    bytearray,
+    deque,
+)
 
 
 def check_chunksize(chunksize: int | None) -> None:
@@ -32,6 +46,11 @@ def check_iterable(value: object, name: str, what: str) -> None:
         raise TypeError(f"{name} must be {what}, not {kind.__name__} ({value!r:.60})")
 
 
+def is_at_hand(iterable: Any) -> bool:
+    """Tell whether all items are there, so that nothing is gained by reading them bit by bit."""
+    return type(iterable) in _AT_HAND or _can_be_sliced(iterable)
+
+
 def sliceable(iterable: Iterable[Any]) -> Any:
     """Return the input as something with a length and slices, reading it when it has none."""
     return iterable if _can_be_sliced(iterable) else list(iterable)
@@ -50,4 +69,4 @@ def _can_be_sliced(iterable: Any) -> bool:
     if kind in (list, tuple, range):
         return True
     numpy = sys.modules.get("numpy")
-    return numpy is not None and kind is numpy.ndarray and iterable.ndim > 0
+    return numpy is not None and kind in (numpy.ndarray, numpy.memmap) and iterable.ndim > 0

@@ -26,9 +26,9 @@ _ONES = 768
 # New ones are made when so many are left: several at once cost less.
 _REFILL = 512
 # Tasks of several items under way, for each worker: one that it does, the others that wait.
-_AHEAD = 3
+AHEAD = 3
 # How long a task should take, in nanoseconds: 100 times what it costs here.
-_TASK_NS = 2_000_000
+TASK_NS = 2_000_000
 # Items in the first tasks, before anything is measured: at most.
 _FIRST = 16
 # In the place of a result that is left out.
@@ -49,6 +49,8 @@ class MapResult(ApplyResult, _std.MapResult):  # type: ignore[type-arg]
         error_callback: called with the first exception instead.
         options: how its tasks are done.
     """
+
+    _all_read = True  # all of the input
 
     def __init__(
         self,
@@ -84,7 +86,7 @@ class MapResult(ApplyResult, _std.MapResult):  # type: ignore[type-arg]
         # How long an item took in the latest tasks; the least of it counts: the rest may have
         # been waiting for a processor.
         self._took: deque[float] = deque(maxlen=4)
-        if length == 0:
+        if length == 0 and self._all_read:
             self._success = True
             self._complete()
 
@@ -116,7 +118,7 @@ class MapResult(ApplyResult, _std.MapResult):  # type: ignore[type-arg]
             return False
         if self._chunksize == 1:
             return self._next - self._settled < _REFILL
-        return self._parts_out < _AHEAD * self._workers
+        return self._parts_out < AHEAD * self._workers
 
     def _step(self) -> None:
         function = self._function
@@ -139,7 +141,7 @@ class MapResult(ApplyResult, _std.MapResult):  # type: ignore[type-arg]
         if self._chunksize is not None:
             return min(self._chunksize, left)
         if self._took:
-            size = int(_TASK_NS / min(self._took))
+            size = int(TASK_NS / min(self._took))
         else:
             size = min(_FIRST, self._length // (16 * self._workers))
         # Smaller towards the end, so that all workers end at about the same time.

@@ -1,0 +1,179 @@
+"""A map that reads its input while it is worked on.
+
+An input that has to be read item by item (a generator, a file, a data set that loads what is asked
+for) is read by the thread that waits for the map, a bounded distance ahead of the results: no other
+thread may be allowed to, and one that waits has nothing else to do. What is done is forgotten.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable
+from itertools import islice
+from typing import Any
+
+from allcores.engines.contract import TERMINATE, wake
+from allcores.task import cut
+from allcores.task.feed import ahead
+from allcores.task.options import PLAIN, Options
+from allcores.task.partial import attach
+from allcores.task.records import MAP, ONE, STAR_ONE
+from allcores.task.spread import AHEAD, TASK_NS, MapResult
+
+# Items of their own tasks that are read before they are posted.
+_ONES_AT_ONCE = 16
+# Items of a measured task: at most, as they are in memory.
+_MOST = 2048
+# What has been read is posted when reading takes longer, in nanoseconds.
+_PATIENCE_NS = 2_000_000
+# How often that is looked at while a task's items are read.
+_PIECES = 32
+
+
+class ReadResult(MapResult):
+    """The results, to come, of a map whose input `get` reads.
+
+    Args:
+        pool: kept alive until the results are there.
+        what: MAP or STARMAP.
+        iterable: the input.
+        chunksize: items a task; None measures.
+        options: how its tasks are done.
+    """
+
+    _all_read = False
+
+    def __init__(
+        self,
+        pool: Any,
+        what: int,
+        iterable: Iterable[Any],
+        chunksize: int | None,
+        options: Options = PLAIN,
+    ) -> None:
+        self._total = cut.length(iterable)
+        iterator = iter(iterable)
+        self._iterator: Any = iterator if options.seed is None else enumerate(iterator)
+        super().__init__(pool, what, [], chunksize, options=options)
+        self._length = sys.maxsize  # not known yet
+        self._lazy = self._line.lazy  # then there is nothing to read ahead for
+        self._ahead = 1 if self._lazy else ahead(self._workers, 1)
+        self._at_once = 1 if self._lazy else _ONES_AT_ONCE
+        self._burst = 1  # items that may be read at once
+
+    def get(self, timeout: float | None = None) -> list[Any]:
+        """Read the input, and return the results.
+
+        Args:
+            timeout: seconds to wait for them when all is read; None for as long as it takes.
+        """
+        try:
+            while not (self._all_read or self._ready):
+                self._line.attend(self, self._has_news, None)
+                if self._has_room():
+                    self._step()
+        except BaseException as error:
+            # The input's, or Ctrl-C: nobody will read on.
+            attach(error, self._value, self._done())
+            self._abort(error)
+            raise
+        return super().get(timeout)  # type: ignore[no-any-return]
+
+    def _has_news(self) -> bool:
+        return self._ready or self._has_room()
+
+    def _has_room(self) -> bool:
+        if self._all_read or self._ready or self._line.state == TERMINATE:
+            return False
+        if self._chunksize == 1:
+            return self._next - self._settled + self._at_once <= self._ahead
+        return self._parts_out < (1 if self._lazy else AHEAD * self._workers)
+
+    def _more(self) -> None:
+        # Results came in; whoever brought them doesn't read.
+        if self._has_room():
+            for baton in self._batons:
+                wake(baton)
+
+    def _step(self) -> None:
+        function = self._function
+        iterator = self._iterator
+        if function is None or iterator is None:
+            return  # it is over just now
+        began = time.monotonic_ns()
+        batch, ended = self._take(iterator, began)
+        with self._lock:
+            if self._ready:
+                return
+            start = self._next
+            self._items.extend(batch)
+            self._value.extend([None] * len(batch))
+            if self._chunksize == 1:
+                self._open.extend(b"\1" * len(batch))
+            stop = self._next = start + len(batch)
+            if ended:
+                self._length, self._all_read = stop, True
+            done = ended and self._settled == stop
+        if done:
+            self._look()
+            return
+        if self._chunksize == 1:
+            what = ONE if self._what == MAP else STAR_ONE
+            self._line.each(function, self, what, self._items, start, stop)
+        else:
+            if ended:
+                self._line.tail(self._job)
+            if batch:
+                self._post(start, stop)
+        if not ended and time.monotonic_ns() - began > _PATIENCE_NS:
+            self._line.leave(self)  # results may lie there until this thread looks again
+
+    def _take(self, iterator: Any, began: int) -> tuple[list[Any], bool]:
+        """Return the items to post next, and whether the input has ended."""
+        size = self._chunksize
+        if size is not None and size > 1:
+            batch = list(islice(iterator, size))
+            return batch, len(batch) < size
+        # An input that is slow, or may come to a halt, keeps no more from the workers than it has
+        # just given quickly.
+        wanted = min(self._wanted(), self._burst)
+        piece = max(1, wanted // _PIECES)
+        batch = []
+        while len(batch) < wanted:
+            before = len(batch)
+            batch += islice(iterator, min(piece, wanted - before))
+            if len(batch) - before < min(piece, wanted - before):
+                return batch, True
+            if time.monotonic_ns() - began > _PATIENCE_NS:
+                self._burst = 1
+                return batch, False
+        self._burst = 2 * wanted
+        return batch, False
+
+    def _wanted(self) -> int:
+        if self._chunksize == 1:
+            return self._at_once
+        size = min(_MOST, int(TASK_NS / min(self._took))) if self._took else 1
+        if self._total is not None:
+            size = min(size, (self._total - self._next) // (2 * self._workers))
+        return max(1, size)
+
+    def _got_many(self, parts: Any, values: Any) -> None:
+        items = self._items
+        super()._got_many(parts, values)
+        if items:
+            for part in parts:
+                items[part] = None
+
+    def _got_list(self, part: int, values: list[Any], took: int) -> None:
+        items, start = self._items, self._starts[part]
+        super()._got_list(part, values, took)
+        if items:
+            items[start : start + len(values)] = [None] * len(values)
+
+    def _finish(self, early: bool = False) -> None:
+        if self._bar is not None and self._all_read:
+            self._bar.close(self._settled, self._length)
+        super()._finish(early)
+        self._iterator = None
