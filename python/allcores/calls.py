@@ -364,8 +364,8 @@ async def amap(
     Cancelling who awaits it (``task.cancel()``, ``asyncio.timeout``) ends the calls that run, with
     their workers; these are gone when `CancelledError` comes out.
 
-    A thread of its own starts the workers and reads the input, so neither holds the loop up.
-    Inline there is none, and the loop waits.
+    A thread of its own starts the workers and reads the input, so neither holds the loop up. Only
+    when they are to be made inline do the calls hold it up; "auto" never chooses that here.
 
     Args:
         func: what to call; a plain function, not a coroutine's.
@@ -400,6 +400,7 @@ async def amap(
             "progress": progress,
             "seed": seed,
         },
+        beside=True,
     )
     if plan.engine == "inline":
         pool = plan.open()

@@ -157,6 +157,8 @@ def test_where_calls_are_made() -> None:
         mp.map(process_and_thread, iter(range(1)), workers=2),
         mp.map(process_and_thread, range(4), workers=1, timeout=60),
         mp.map(process_and_thread, range(1), workers=2, engine="processes"),
+        # The loop has other things to do.
+        asyncio.run(mp.amap(process_and_thread, range(1))),
     ):
         assert os.getpid() not in {pid for pid, _ in apart}
 

@@ -29,6 +29,7 @@ class Plan:
         engine: one of `ENGINES`.
         chunksize: items a task.
         keywords: options of the calls (task/options.py).
+        beside: whether the caller has other things to do meanwhile.
 
     Attributes:
         workers: how many there will be.
@@ -43,6 +44,7 @@ class Plan:
         engine: str,
         chunksize: int | None,
         keywords: dict[str, Any],
+        beside: bool = False,
     ) -> None:
         if not callable(func):
             raise TypeError(
@@ -61,7 +63,9 @@ class Plan:
             keywords["progress"] = {"total": length} | chosen.progress
         self._keywords: Any = keywords
         self.workers = _workers(workers, length)
-        self.engine = _engine(engine, self.workers, length, chosen.timeout)
+        alone = self.workers == 1 or (length is not None and length <= 1)
+        pays = beside or not alone or chosen.timeout is not None
+        self.engine = _engine(engine, self.workers, pays)
 
     def forks(self) -> bool:
         """Return whether the workers will be forks of this process."""
@@ -164,7 +168,14 @@ def _workers(workers: int | None, length: int | None) -> int:
     return count if length is None else max(1, min(count, length))
 
 
-def _engine(engine: str, workers: int, length: int | None, timeout: float | None) -> str:
+def _engine(engine: str, workers: int, pays: bool) -> str:
+    """Return the engine that does it.
+
+    Args:
+        engine: the caller's wish.
+        workers: how many there are to be.
+        pays: whether there is any use in a worker.
+    """
     if engine not in ENGINES:
         known = ", ".join(repr(name) for name in ENGINES)
         raise ValueError(f"there is no engine {engine!r:.60}; there are {known}")
@@ -172,8 +183,7 @@ def _engine(engine: str, workers: int, length: int | None, timeout: float | None
         return "inline"
     if engine != "auto":
         return engine
-    alone = workers == 1 or (length is not None and length <= 1)
-    return "inline" if alone and timeout is None else "processes"
+    return "processes" if pays else "inline"
 
 
 @contextlib.contextmanager
