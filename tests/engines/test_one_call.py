@@ -259,14 +259,17 @@ def test_an_error_stops_the_threads_that_run_beside() -> None:
     raised: list[str] = []
     began, ended = threading.Event(), threading.Event()
 
+    def spin() -> None:  # (test_threads.py: Spin)
+        while not ended.is_set():
+            pass
+
     def work(x: int) -> None:
         if x == 0:
             began.wait()
             raise LookupError
         try:
             began.set()
-            while not ended.is_set():
-                pass
+            spin()
         except BaseException as error:
             raised.append(type(error).__name__)
             ended.set()

@@ -7,7 +7,8 @@ while all tasks of some job are out.
 A thread can't be ended from outside. To stop what runs, the engine fails the task at once, asks
 the interpreter to raise the error's class in the thread, and has another thread take its place. The
 interpreter does so when the thread next runs Python code: not while it is in a call of the system's
-or in native code.
+or in native code. (Where a loop begins anew, CPython 3.13 raises it past the ``try`` around that in
+the same function, ``finally`` included.)
 """
 
 from __future__ import annotations
@@ -289,15 +290,20 @@ class Worker(threading.Thread):
 
     def run(self) -> None:
         """Do tasks, until asked to leave."""
-        engine = self._engine
         try:
-            if engine.welcome(*engine.start_args):
-                while self._next(engine):
-                    pass
+            self._serve(self._engine)
         except BaseException:
             # One that was stopped leaves, whatever the interpreter raised where.
             if not self.lease.lost:
                 raise
+        if self.lease.lost:
+            _raise_in(self, None)  # not any more, if it hasn't been
+
+    def _serve(self, engine: Threads) -> None:
+        # Not in `run`: where a loop begins again, CPython 3.13 raises past the handlers around it.
+        if engine.welcome(*engine.start_args):
+            while self._next(engine):
+                pass
 
     def _next(self, engine: Threads) -> bool:
         task = engine.tasks.get()
@@ -354,8 +360,7 @@ class Worker(threading.Thread):
                 return False
             self.lease.lost = True
             self.lease.tag = self.lease.place = 0
-            raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
-            raise_in(ctypes.c_ulong(self.ident or 0), ctypes.py_object(error))
+            _raise_in(self, error)
             return True
 
 
@@ -390,6 +395,12 @@ class Lease:
                 return False
             self.place = seen & ~(_MOST_ITEMS << 24) | keep << 24
             return True
+
+
+def _raise_in(thread: threading.Thread, error: type[BaseException] | None) -> None:
+    """Have the interpreter raise an exception in a thread; None takes one back."""
+    raised = None if error is None else ctypes.py_object(error)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), raised)
 
 
 def _several(
