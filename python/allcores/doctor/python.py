@@ -16,7 +16,7 @@ _PACKAGES = (
     ("allcores", "this copy runs from a source tree without being installed"),
     ("cloudpickle", "functions of __main__, lambdas and closures can't travel to workers"),
     ("numpy", ""),
-    ("tqdm", "progress is shown as plain lines instead of bars"),
+    ("tqdm", "progress=True shows nothing, and the demo has lines instead of bars"),
     ("psutil", ""),
     ("matplotlib", ""),
 )
