@@ -7,9 +7,10 @@
     with mp.Pool() as pool:
         print(pool.map(lambda x: x * x, range(10)))
 
-The package from the outside in: ``context`` (start methods), ``process``, ``pool``, ``executor``,
-``queues``, ``synchronize``, ``sharedctypes`` and ``managers``, ``connection``; ``pickling`` and
-``launch`` bring code and data to the children; ``errors`` has the exceptions. Below them is
+The package from the outside in: ``context`` (start methods), ``process``, ``calls`` (`map` and its
+like), ``pool``, ``executor``, ``queues``, ``synchronize``, ``sharedctypes`` and ``managers``,
+``connection``; ``task`` and ``engines`` get calls made; ``pickling`` and ``launch`` bring code and
+data to the children; ``errors`` has the exceptions. Below them is
 ``_core``, the shared memory of a program and all its processes.
 """
 
