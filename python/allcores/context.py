@@ -48,6 +48,17 @@ __all__ = [
 ]
 
 
+def _started_ahead(method: str, count: Any) -> Any:
+    """Have the workers of a program's first pool started while the modules for it are imported."""
+    from allcores.cpus import cpu_count
+    from allcores.launch import blank
+
+    first = "allcores.pool" not in sys.modules
+    if count is None and first:
+        count = cpu_count()
+    return blank.ahead(method, count if first and isinstance(count, int) else 0)
+
+
 class BaseContext(_std.BaseContext):
     """Everything the package offers, bound to one start method.
 
@@ -176,9 +187,11 @@ class BaseContext(_std.BaseContext):
             initargs: arguments of the initializer.
             maxtasksperchild: tasks after which a worker is replaced; None for never.
         """
-        from allcores.pool import Pool
+        context = self.get_context()
+        with _started_ahead(context._name, processes):
+            from allcores.pool import Pool
 
-        return Pool(processes, initializer, initargs, maxtasksperchild, context=self.get_context())
+            return Pool(processes, initializer, initargs, maxtasksperchild, context=context)
 
     def RawValue(self, typecode_or_type: Any, *args: Any) -> Any:
         """Return a ctypes object in shared memory, without a lock."""

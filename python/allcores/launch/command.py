@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from multiprocessing import spawn as _std_spawn
-from pathlib import Path
 from typing import Any
 
 # Marks a child in `ps`, and tells a frozen program what it was started for. The standard
@@ -39,7 +38,7 @@ def command_line(entry: str, **numbers: int) -> list[Any]:
         return [sys.executable, MARK, f"entry={entry}", *arguments]
     # The child may not find the package where this process found it (sys.path was changed, or
     # it is a checkout): the folder goes last, where it hides nothing.
-    folder = str(Path(__file__).parents[2])
+    folder = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     call = ", ".join(f"{name}={value!r}" for name, value in numbers.items())
     program = (
         f"import sys; sys.path.append({folder!r}); "

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from allcores import _core
-from allcores.launch import inherited, payload
+from allcores.launch import blank, inherited, payload
 from allcores.launch.command import command_line
 
 __all__ = ["Popen", "ensure_running", "get_inherited_fds", "set_forkserver_preload"]
@@ -32,6 +32,8 @@ _MAX_FDS = 253
 # The server answers with the pid, then with the exit code. Instead of a pid, the negative number
 # of the error that kept it from forking.
 NUMBER = struct.Struct("=q")
+# A server that runs has answered by then.
+_AT_ONCE_S = 0.005
 
 
 class ForkServer:
@@ -236,6 +238,55 @@ class InheritedFd:
         return fds[self.index]
 
 
+def _given() -> object:
+    """Return what a child inherits whatever it shall do."""
+    from allcores.launch.spawn import tracker_fd
+
+    return inherited.server, tracker_fd(), [_target(fd) for fd in (1, 2)]
+
+
+def _target(fd: int) -> tuple[int, int] | None:
+    try:
+        facts = os.fstat(fd)
+    except OSError:
+        return None
+    return facts.st_dev, facts.st_ino
+
+
+def _start(fds: list[int]) -> blank.Blank:
+    """Ask for a child that waits for its process object.
+
+    Args:
+        fds: descriptors that it gets besides.
+    """
+    from allcores.launch.spawn import tracker_fd
+
+    opened: list[int] = []
+    try:
+        sentinel, status = pipe = os.pipe()
+        opened += pipe
+        child_data, data = pipe = os.pipe()
+        opened += pipe
+        _forkserver.request(child_data, status, fds, tracker_fd())
+    except BaseException:
+        for fd in opened:
+            os.close(fd)
+        raise
+    os.close(child_data)
+    os.close(status)
+    return blank.Blank(sentinel, data, None, _given())
+
+
+def start_blank() -> blank.Blank:
+    """Ask for a child for whatever comes."""
+    return _start([])
+
+
+def _close_fds(*fds: int) -> None:
+    for fd in fds:
+        os.close(fd)
+
+
 class Popen(_std.Popen):
     """A child process that the fork server forked."""
 
@@ -246,28 +297,18 @@ class Popen(_std.Popen):
     data: int  # the child reads from its other end, for life
 
     def _launch(self, process_obj: Any) -> None:
-        from allcores.launch.spawn import close_fds, tracker_fd
-
         _forkserver.ensure_running()  # it starts up while the arguments are being pickled
         body = payload.pack(self, process_obj, environ=os.environ.copy())
         # See spawn.py.
         self._kept: Any = (process_obj._target, process_obj._args, process_obj._kwargs)
-        tracker = tracker_fd()
-        opened: list[int] = []
-        try:
-            self.sentinel, status = pipe = os.pipe()
-            opened += pipe
-            child_data, data = pipe = os.pipe()
-            opened += pipe
-            _forkserver.request(child_data, status, self._fds, tracker)
-        except BaseException:
-            for fd in opened:
-                os.close(fd)
-            raise
-        os.close(child_data)
-        os.close(status)
-        self.data = data
-        self.finalizer = _util.Finalize(self, close_fds, (self.sentinel, data))
+        child = None if self._fds else blank.take(self.method, _given())
+        if child is None:
+            child = _start(self._fds)
+        self.sentinel, self.data = child.sentinel, child.data
+        self.finalizer = _util.Finalize(self, _close_fds, (self.sentinel, self.data))
+        if not _connection.wait([self.sentinel], _AT_ONCE_S):
+            # The server is still starting. This process has time for what it is likely to need.
+            from allcores.launch import by_value  # noqa: F401
         try:
             pid = read_number(self.sentinel)
             if pid < 0:
@@ -276,7 +317,7 @@ class Popen(_std.Popen):
         except BaseException:
             self.finalizer()
             raise
-        payload.send(data, body)
+        payload.send(self.data, body)
 
     def poll(self, flag: int = os.WNOHANG) -> int | None:
         """Return the exit code, or None while the child runs."""

@@ -26,7 +26,13 @@ from allcores.launch import child, inherited
 from allcores.launch.forkserver import NUMBER
 
 # What every child needs, loaded before the first fork.
-_OWN = ("allcores", "allcores.connection", "allcores.launch.rebuild")
+_OWN = (
+    "allcores",
+    "allcores.connection",
+    "allcores.launch.rebuild",
+    "allcores.task.between",
+    "allcores.task.failure",
+)
 
 
 def main(requests: int, setup: int, arena: int, session: int) -> None:

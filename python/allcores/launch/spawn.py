@@ -12,7 +12,7 @@ from collections.abc import Collection
 from typing import Any
 
 from allcores import _core
-from allcores.launch import forkserver, payload
+from allcores.launch import blank, forkserver, payload
 from allcores.launch.command import command_line, get_executable
 
 __all__ = ["Popen"]
@@ -45,6 +45,50 @@ def close_fds(*fds: int) -> None:
         os.close(fd)
 
 
+def _given() -> dict[str, int]:
+    """Return the descriptors that a child inherits whatever it shall do."""
+    given = {"arena": _core.arena_fd()}
+    tracker = tracker_fd()
+    if tracker is not None:
+        given["tracker"] = tracker
+    server = forkserver.client_fd()
+    if server is not None:
+        given["server"] = server
+    return given
+
+
+def _start(fds: Collection[int]) -> blank.Blank:
+    """Start a child that waits for its process object.
+
+    Args:
+        fds: descriptors that it inherits besides.
+    """
+    given = _given()
+    opened: list[int] = []
+    try:
+        # The child holds `ended` as long as it lives, this process `data`: each end sees the
+        # other one's death as an end of file.
+        sentinel, ended = pipe = os.pipe()
+        opened += pipe
+        child_data, data = pipe = os.pipe()
+        opened += pipe
+        numbers = {"session": _core.session(), "data": child_data, **given}
+        inherited = {*given.values(), child_data, ended, *fds}
+        pid = start(command_line("child", **numbers), inherited)
+    except BaseException:
+        for fd in opened:
+            os.close(fd)
+        raise
+    os.close(ended)
+    os.close(child_data)
+    return blank.Blank(sentinel, data, pid, given)
+
+
+def start_blank() -> blank.Blank:
+    """Start a child for whatever comes."""
+    return _start(())
+
+
 class Popen(_std.Popen):
     """A child process that was spawned."""
 
@@ -54,41 +98,17 @@ class Popen(_std.Popen):
     data: int  # the child reads from its other end, for life
 
     def _launch(self, process_obj: Any) -> None:
-        arena, session = _core.arena_fd(), _core.session()
-        inherited = {"arena": arena}
-        tracker = tracker_fd()
-        if tracker is not None:
-            inherited["tracker"] = tracker
-        server = forkserver.client_fd()
-        if server is not None:
-            inherited["server"] = server
         body = payload.pack(self, process_obj)
         # The child holds nothing of the arena before it has unpickled its arguments: until
         # then they must live here. `poll` lets go of them.
         self._kept: Any = (process_obj._target, process_obj._args, process_obj._kwargs)
-
-        # The child holds `ended` as long as it lives, this process `data`: each end sees the
-        # other one's death as an end of file.
-        self.sentinel, ended = os.pipe()
-        try:
-            child_data, data = os.pipe()
-        except OSError:
-            os.close(self.sentinel)
-            os.close(ended)
-            raise
-        self.data = data
-        self.finalizer = _util.Finalize(self, close_fds, (self.sentinel, data))
-        inherited["data"] = child_data
-        try:
-            command = command_line("child", session=session, **inherited)
-            self.pid = start(command, {*inherited.values(), ended, *self._fds})
-        except BaseException:
-            self.finalizer()
-            raise
-        finally:
-            os.close(ended)
-            os.close(child_data)
-        payload.send(data, body)
+        child = None if self._fds else blank.take(self.method, _given())
+        if child is None:
+            child = _start(self._fds)
+        assert child.pid is not None
+        self.sentinel, self.data, self.pid = child.sentinel, child.data, child.pid
+        self.finalizer = _util.Finalize(self, close_fds, (self.sentinel, self.data))
+        payload.send(self.data, body)
 
     def poll(self, flag: int = os.WNOHANG) -> int | None:
         """Return the exit code, or None while the child runs."""

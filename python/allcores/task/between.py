@@ -34,7 +34,7 @@ from typing import Any
 
 from allcores import context
 from allcores.launch import main_module, payload, rebuild
-from allcores.task.reserve import IDLE_S
+from allcores.task.work import IDLE_S
 
 # Bytes of its own by which a worker may have grown: the libraries that tasks imported.
 _GROWTH = 128 << 20

@@ -12,6 +12,7 @@ from multiprocessing.connection import wait
 from typing import Any
 
 from allcores import _core, budget
+from allcores.launch import blank
 from allcores.task import death, reserve, work
 from allcores.task.line import Line
 from allcores.task.records import DOOMED, LOADING, READY, Link, current, end
@@ -64,11 +65,16 @@ class Crew:
         line.stop_running = self.stop
 
     def fill(self) -> None:
-        """Start workers until there are enough."""
-        while len(self.workers) < self.size:
-            self._start()
+        """Start workers until there are enough, all at once."""
+        made = [self._prepare() for _ in range(self.size - len(self.workers))]
+        method = getattr(made[0][0], "_method", None) if made else None
+        # Those that the fork server or new interpreters make are asked for before any is awaited.
+        waiting = blank.count(method) + reserve.reserve.count()
+        with blank.ahead(method, len(made) - waiting if len(made) > 1 else 0):
+            for worker, lease in made:
+                self._start(worker, lease)
 
-    def _start(self) -> None:
+    def _prepare(self) -> tuple[Any, death.Lease]:
         lease = death.Lease()
         link = Link(
             self.line.tasks.handle(),
@@ -82,8 +88,11 @@ class Crew:
         # The standard library ends daemons with the program, should all else fail.
         worker.daemon = True
         budget.share_out(worker._config, self._share)
+        return worker, lease
+
+    def _start(self, worker: Any, lease: death.Lease) -> None:
         found = None
-        if reserve.keeps(worker, self._start_args[0], self._start_args[2]):
+        if work.keeps(worker, self._start_args[0], self._start_args[2]):
             self._settings[id(worker)] = found = reserve.settings(worker)
         if found is None or not reserve.reserve.start(worker, found):
             worker.start()
@@ -102,17 +111,25 @@ class Crew:
         if not dead:
             return False
         memory = {id(worker): death.reap(worker) for worker in dead}
+        if all(self._has_left(worker) for worker in dead):
+            self._judge(dead, memory, False)
+            return True
         with self.line.alone():
-            self._judge(dead, memory)
+            # Results of the dead that did arrive come before verdicts.
+            _core.recover()
+            self.line.empty()
+            oom: bool | None = False
+            if any(worker.exitcode == -signal.SIGKILL for worker in dead):
+                oom = self._oom.struck()
+            self._judge(dead, memory, oom)
         return True
 
-    def _judge(self, dead: list[Any], memory: dict[int, int | None]) -> None:
-        # Results of the dead that did arrive come before verdicts.
-        _core.recover()
-        self.line.empty()
-        oom: bool | None = False
-        if any(worker.exitcode == -signal.SIGKILL for worker in dead):
-            oom = self._oom.struck()
+    def _has_left(self, worker: Any) -> bool:
+        """Tell whether a worker that has ended had nothing more to do: it was one to be replaced."""
+        lease = self._leases[id(worker)]
+        return worker.exitcode == 0 and lease.tag == 0 and lease.stage == READY
+
+    def _judge(self, dead: list[Any], memory: dict[int, int | None], oom: bool | None) -> None:
         for worker in dead:
             self.workers.remove(worker)
             lease = self._leases.pop(id(worker))

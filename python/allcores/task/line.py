@@ -167,8 +167,10 @@ class Line(Engine):
         """Drain, for the keeper, with no other thread in the middle of delivering anything."""
         self._keeper_wants = True
         try:
-            while not self.draining.acquire(timeout=TAIL_S):
+            while not self.draining.acquire(False):
                 self.poke()
+                if self.draining.acquire(timeout=TAIL_S):
+                    break
         finally:
             self._keeper_wants = False
         try:

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from multiprocessing import process as _process
 from multiprocessing import util
 from multiprocessing.connection import wait
@@ -29,31 +29,14 @@ from allcores import budget
 from allcores.cpus import SHARE, cpu_count
 from allcores.launch import command, payload
 from allcores.launch.spawn import tracker_fd
-from allcores.process import ForkServerProcess, SpawnProcess
+from allcores.task.work import IDLE_S
 
-# Seconds for which a worker waits for another pool (a guess). It is not asked in the last one.
-IDLE_S = 10.0
+# A worker is not asked in the last second before it leaves.
 _MARGIN_S = 1.0
 # Seconds until a worker that was told to leave is killed.
 _GRACE_S = 1.5
 # What fits into a pipe that nobody reads from: sending must not wait for a worker that tidies up.
 _MOST_BYTES = 32 << 10
-
-
-def keeps(
-    process_obj: Any, initializer: Callable[..., object] | None, maxtasks: int | None
-) -> bool:
-    """Tell whether a worker of such a pool may serve another one.
-
-    Not one that has run an initializer, nor one that is to be replaced after some tasks.
-
-    Args:
-        process_obj: the worker's process object, in either process.
-        initializer: of the pool.
-        maxtasks: of the pool.
-    """
-    kind = type(process_obj)
-    return initializer is None and maxtasks is None and kind in (SpawnProcess, ForkServerProcess)
 
 
 def settings(worker: Any) -> object:
@@ -178,6 +161,10 @@ class Reserve:
         _process._children.add(worker)  # type: ignore[attr-defined]
         util.debug(f"process {popen.pid} of an earlier pool serves again")
         return True
+
+    def count(self) -> int:
+        """Return how many wait."""
+        return len(self._parked)
 
     def _take(self, wanted: object) -> Any:
         with self._lock:

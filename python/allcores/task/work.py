@@ -9,14 +9,13 @@ import os
 import signal
 import struct
 import sys
-import traceback
 from collections.abc import Callable, Iterable
 from multiprocessing import process, util
 from typing import Any, NoReturn
 
 from allcores import _core, budget, pickling
 from allcores.launch import tether
-from allcores.task import failure, reserve
+from allcores.process import ForkServerProcess, SpawnProcess
 from allcores.task.records import (
     CANCELLED_WORDS,
     INITIALIZING,
@@ -28,6 +27,25 @@ from allcores.task.records import (
     Link,
     kind,
 )
+
+# Seconds for which an idle worker waits for another pool (a guess).
+IDLE_S = 10.0
+
+
+def keeps(
+    process_obj: Any, initializer: Callable[..., object] | None, maxtasks: int | None
+) -> bool:
+    """Tell whether a worker of such a pool may serve another one.
+
+    Not one that has run an initializer, nor one that is to be replaced after some tasks.
+
+    Args:
+        process_obj: the worker's process object, in either process.
+        initializer: of the pool.
+        maxtasks: of the pool.
+    """
+    kind = type(process_obj)
+    return initializer is None and maxtasks is None and kind in (SpawnProcess, ForkServerProcess)
 
 
 def main(
@@ -47,7 +65,7 @@ def main(
     budget.settle()
     me = process.current_process()
     between = None
-    if reserve.keeps(me, initializer, maxtasks):
+    if keeps(me, initializer, maxtasks):
         from allcores.task.between import Between
 
         signal.signal(signal.SIGINT, _ignore)
@@ -94,6 +112,13 @@ def _serve(
     return stays and reason == "stop" and worker.leave()
 
 
+def _failure() -> Any:
+    """Return a module that is slow to import, for when something fails."""
+    from allcores.task import failure
+
+    return failure
+
+
 def _ignore(*_: object) -> None:
     """Handle a signal that is for the pool's process."""
 
@@ -120,7 +145,7 @@ class _Worker:
             try:
                 initializer(*initargs)
             except BaseException as error:
-                data, refs = failure.pack(error, skip=1)
+                data, refs = _failure().pack(error, skip=1)
                 _log()
                 self._results.put(data, refs, 0, None, kind(NO_START))
                 return False
@@ -189,14 +214,15 @@ class _Hooks:
             reading: while the task was unpacked, before its function was called.
         """
         if reading and not isinstance(error, KeyboardInterrupt):
-            data, refs = failure.pack(error, lost="unpacking the task in the worker raised it")
+            data, refs = _failure().pack(error, lost="unpacking the task in the worker raised it")
         else:
-            data, refs = failure.pack(error)
+            data, refs = _failure().pack(error)
         return self._pid + data, refs
 
     def unsendable(self, value: Any, error: BaseException) -> bytes:
         """Return what to send in place of a result that can't travel."""
-        return failure.pack_unsendable(value, error)
+        packed: bytes = _failure().pack_unsendable(value, error)
+        return packed
 
     def end_copy(self, error: BaseException | None) -> NoReturn:
         """End a process that a task forked and that has come out of the task.
@@ -207,6 +233,8 @@ class _Hooks:
         if isinstance(error, SystemExit):
             code = error.code if isinstance(error.code, int) else int(error.code is not None)
         elif error is not None:
+            import traceback
+
             traceback.print_exception(error)
             code = 1
         try:
