@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from allcores import _core
-from allcores.launch import blank, inherited, payload
+from allcores.launch import blank, inherited, learn, payload
 from allcores.launch.command import command_line
 
 __all__ = ["Popen", "ensure_running", "get_inherited_fds", "set_forkserver_preload"]
@@ -162,6 +162,24 @@ class ForkServer:
                     channel.detach()
                 self._drop()
 
+    def learn(self, modules: list[learn.Module]) -> None:
+        """Have the server, if it runs, import modules that its children will need.
+
+        Args:
+            modules: their names and files.
+        """
+        with self._lock:
+            if inherited.server is None or self._is_dead():
+                return
+            channel = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, fileno=inherited.server)
+            try:
+                for batch in learn.batches(modules):
+                    channel.send(pickle.dumps(batch), socket.MSG_DONTWAIT)
+            except OSError:
+                pass  # it is dead, or busy: then it does without
+            finally:
+                channel.detach()
+
     def client_fd(self) -> int | None:
         """Return the descriptor of the connection, None when there is none."""
         return inherited.server
@@ -195,6 +213,7 @@ ensure_running = _forkserver.ensure_running
 get_inherited_fds = _forkserver.get_inherited_fds
 set_forkserver_preload = _forkserver.set_forkserver_preload
 client_fd = _forkserver.client_fd
+learn_modules = _forkserver.learn
 
 
 def _after_fork() -> None:

@@ -10,12 +10,19 @@ from typing import Any
 
 from allcores import budget, pickling
 from allcores.errors import NotPicklable
+from allcores.launch import learn
 from allcores.launch.prepare import get_preparation_data, prepare
 from allcores.process import current_process
 
 _LENGTH = struct.Struct("=Q")
 # In the place of a payload, for a process that waits for another one: there is none.
 LEAVE = _LENGTH.pack(0) * 2
+
+
+def lesson(modules: list[learn.Module]) -> bytes:
+    """Return what has a process that waits for a payload import modules meanwhile."""
+    data = pickle.dumps(modules)
+    return _LENGTH.pack(len(data)) + _LENGTH.pack(0) + data
 
 
 def pack(popen: Any, process_obj: Any, **more: Any) -> bytes:
@@ -72,7 +79,9 @@ def _dump(process_obj: Any) -> bytes:
 
 
 def unpack(fd: int) -> Any:
-    """Prepare this process with what `pack` wrote, and return the process object; None to leave.
+    """Prepare this process with what `pack` wrote, and return the process object.
+
+    None says that this process is to leave, an empty tuple that it has got something else to do.
 
     Args:
         fd: where to read it from; left open, as its end of file tells that the parent ended.
@@ -83,6 +92,9 @@ def unpack(fd: int) -> Any:
     facts, body = _LENGTH.unpack(_read(fd, _LENGTH.size)), _LENGTH.unpack(_read(fd, _LENGTH.size))
     if facts[0] == 0:
         return None
+    if body[0] == 0:
+        learn.load(pickle.loads(_read(fd, facts[0])))
+        return ()
     prepare(pickle.loads(_read(fd, facts[0])))
     # A manager's proxies that are read here wait with counting themselves in the server until
     # `_bootstrap` has them do it: before, it forgets all finalizers, theirs included.

@@ -21,8 +21,8 @@ import traceback
 import warnings
 from typing import Any, NoReturn
 
-from allcores import _core
-from allcores.launch import child, inherited
+from allcores import _core, budget
+from allcores.launch import child, inherited, learn
 from allcores.launch.forkserver import NUMBER
 
 # What every child needs, loaded before the first fork.
@@ -47,6 +47,7 @@ def main(requests: int, setup: int, arena: int, session: int) -> None:
     # Ctrl-C is for the program, and the server ends with it: SIGINT, blocked when this process
     # was started, stays so. Were it ignored, a child would lose one that comes before the child
     # can deal with it; so it finds it waiting (see process.py).
+    gc.disable()  # nothing of what is loaded here is ever garbage
     for fd in (requests, arena):
         os.set_inheritable(fd, False)
     _core.attach(arena, session)
@@ -58,7 +59,7 @@ def main(requests: int, setup: int, arena: int, session: int) -> None:
     _preload(*data["preload"])
     _util._close_stdin()  # type: ignore[attr-defined]
     _flush()
-    gc.collect()
+    gc.enable()
     gc.freeze()  # children share these pages as long as no collection writes to them
     with socket.socket(fileno=requests) as channel:
         _Server(channel).serve()
@@ -94,6 +95,7 @@ class _Server:
     def __init__(self, requests: socket.socket) -> None:
         self._requests = requests
         self._children: dict[int, int] = {}  # pid -> status pipe
+        self._tried: dict[int, list[learn.Module]] = {}  # pid of who tries them -> modules
 
     def serve(self) -> None:
         """Answer requests; return when no process is left that could send one."""
@@ -121,6 +123,12 @@ class _Server:
                 return
             if pid == 0:
                 return
+            modules = self._tried.pop(pid, None)
+            if modules is not None and status == 0:
+                learn.load(modules)
+                if budget.is_numeric():
+                    import threadpoolctl  # noqa: F401  # workers keep such libraries in bounds
+                gc.freeze()
             pipe = self._children.pop(pid, None)
             if pipe is not None:
                 _tell(pipe, os.waitstatus_to_exitcode(status))
@@ -134,7 +142,11 @@ class _Server:
             # This process has no room for so many descriptors: no child, but the others live.
             _refuse(fds, errno.EMFILE)
             return True
-        count, has_tracker, standard = pickle.loads(message)
+        content = pickle.loads(message)
+        if isinstance(content, list):
+            self._try(content, own)
+            return True
+        count, has_tracker, standard = content
         data, status, client, *rest = fds
         for fd in fds:
             os.set_inheritable(fd, False)
@@ -155,6 +167,27 @@ class _Server:
                 os.close(fd)
         _tell(status, pid)
         return True
+
+    def _try(self, modules: list[learn.Module], own: tuple[int, ...]) -> None:
+        """Have a fork of this process import modules, before this process does."""
+        try:
+            pid = os.fork()
+        except OSError:
+            return  # then children import them themselves
+        if pid:
+            self._tried[pid] = modules
+            return
+        code = 1
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            self._requests.close()
+            for fd in (*own, *self._children.values()):
+                os.close(fd)
+            code = not learn.is_harmless(modules)
+            _core.leave()
+        finally:
+            os._exit(code)
 
     def _become_child(
         self,
@@ -177,6 +210,7 @@ class _Server:
                 os.dup2(fd, number)
                 os.close(fd)
             gc.unfreeze()
+            budget.reseed()
             inherited.adopt(client, user)
             atexit._clear()
             atexit.register(_util._exit_function)  # type: ignore[attr-defined]

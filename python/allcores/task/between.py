@@ -33,7 +33,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from allcores import context
-from allcores.launch import main_module, payload, rebuild
+from allcores.launch import learn, main_module, payload, rebuild
 from allcores.task.work import IDLE_S
 
 # Bytes of its own by which a worker may have grown: the libraries that tasks imported.
@@ -70,12 +70,16 @@ class Between:
         data = parent._sentinel
         poll = select.poll()
         poll.register(data, select.POLLIN)
-        if not poll.poll(IDLE_S * 1000):
-            return None
-        try:
-            me = payload.unpack(data)
-        except EOFError:
-            return None
+        me: Any = ()
+        while me == ():
+            if not poll.poll(IDLE_S * 1000):
+                return None
+            try:
+                me = payload.unpack(data)
+            except EOFError:
+                return None
+            if me == ():  # it was libraries to be imported
+                self._size = max(self._size, _memory())
         if me is not None:
             parent._name = me._parent_name
             _become(me)
@@ -188,6 +192,17 @@ def _is_library(name: str, module: Any) -> bool:
             return parent in sys.modules and _is_library(parent, sys.modules[parent])
         return bool(paths) and all(f"{path}{os.sep}".startswith(_folders) for path in paths)
     return str(origin).startswith(_folders)
+
+
+def libraries(names: list[str]) -> list[learn.Module]:
+    """Return those of the modules that belong to installed packages, and their files."""
+    found = []
+    for name in names:
+        module = sys.modules.get(name)
+        origin = getattr(getattr(module, "__spec__", None), "origin", None)
+        if isinstance(origin, str) and os.path.isabs(origin) and _is_library(name, module):
+            found.append((name, origin))
+    return found
 
 
 def _is_plain(module: Any) -> bool:

@@ -21,7 +21,7 @@ from allcores.task.spread import MapResult
 # So many workers in a row that end before they are ready, and the pool gives up.
 _FALSE_STARTS = 8
 # Seconds in which idle workers of a pool that is terminated say that they have left.
-_PART_S = 0.2
+_PART_S = 1.0
 # Seconds from a polite end to the impolite one.
 _GRACE_S = 1.0
 
@@ -125,7 +125,7 @@ class Crew:
         return True
 
     def _has_left(self, worker: Any) -> bool:
-        """Tell whether a worker that has ended had nothing more to do: it was one to be replaced."""
+        """Tell whether a worker that has ended had nothing to do, and is only to be replaced."""
         lease = self._leases[id(worker)]
         return worker.exitcode == 0 and lease.tag == 0 and lease.stage == READY
 

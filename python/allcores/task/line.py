@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from allcores import _core
+from allcores import _core, pickling
 from allcores.engines.contract import RUN, TERMINATE, Engine, initializer_failed, wake
 from allcores.errors import TaskCancelled
 from allcores.task import bring, failure
@@ -155,9 +155,14 @@ class Line(Engine):
             )
 
     def _stray(self, job: int, part: int, data: Any) -> BaseException:
-        """Note that a worker left; or give up: the initializer failed."""
+        """Note what a worker, of the pid `part`, says of itself; or give up: no worker starts."""
         if part:
-            self.left.add(part)
+            if packed := bytes(data):
+                from allcores.task.reserve import reserve
+
+                reserve.learn(pickling.loads(packed))
+            else:
+                self.left.add(part)
             return self.why_over()
         self.give_up(initializer_failed(failure.unpack(bytes(data), "the initializer")))
         return self.why_over()

@@ -42,6 +42,7 @@ UNSENDABLE = 3  # it returned something that can't travel: (why, its repr)
 NO_START = 4  # the initializer failed; packed by failure.py
 POKE = 5  # nothing: whoever waits looks again
 LEFT = 6  # nothing; the part is the pid of a worker that has left the rings, and lives
+LIBRARIES = 7  # a pickle: modules that its tasks imported; the part is the pid of a worker
 
 # Words of a lease.
 TAG = 0  # the task that the worker holds; set before the task leaves the ring

@@ -17,8 +17,10 @@ import fcntl
 import os
 import subprocess
 import sys
+import termios
 import threading
 import time
+from array import array
 from collections.abc import Iterable
 from multiprocessing import process as _process
 from multiprocessing import util
@@ -27,7 +29,7 @@ from typing import Any, NamedTuple
 
 from allcores import budget
 from allcores.cpus import SHARE, cpu_count
-from allcores.launch import command, payload
+from allcores.launch import command, learn, payload
 from allcores.launch.spawn import tracker_fd
 from allcores.task.work import IDLE_S
 
@@ -37,6 +39,8 @@ _MARGIN_S = 1.0
 _GRACE_S = 1.5
 # What fits into a pipe that nobody reads from: sending must not wait for a worker that tidies up.
 _MOST_BYTES = 32 << 10
+# Modules that a worker is told to import at once, of about 100 bytes each.
+_LESSON = 150
 
 
 def settings(worker: Any) -> object:
@@ -72,6 +76,13 @@ def _file(fd: int) -> tuple[int, ...] | None:
         return facts.st_dev, facts.st_ino, facts.st_rdev, fcntl.fcntl(fd, fcntl.F_GETFL)
     except OSError:
         return None
+
+
+def _unread(data: int) -> int:
+    """Return how many bytes are in a pipe."""
+    count = array("i", [0])
+    fcntl.ioctl(data, termios.FIONREAD, count)
+    return count[0]
 
 
 class Left:
@@ -128,6 +139,8 @@ class Reserve:
         self._parked: list[_Parked] = []
         self._leaving: list[Any] = []
         self._at_exit: Any = None
+        # What tasks of any pool had to import.
+        self._libraries: dict[learn.Module, None] = {}
 
     def start(self, worker: Any, wanted: object) -> bool:
         """Let a parked process be a worker; False when there is none.
@@ -199,6 +212,31 @@ class Reserve:
             surplus = self._parked[: -cpu_count()]
             del self._parked[: len(surplus)]
         self._dismiss(parked.popen for parked in surplus)
+        self._teach()
+
+    def learn(self, modules: list[learn.Module]) -> None:
+        """Have modules imported by those that wait, and by the fork server.
+
+        Args:
+            modules: what the tasks of a worker had to import.
+        """
+        from allcores.launch import forkserver
+
+        new = [module for module in modules if module not in self._libraries]
+        if new:
+            self._libraries.update(dict.fromkeys(new))
+            forkserver.learn_modules(new)
+            self._teach()
+
+    def _teach(self) -> None:
+        with self._lock:
+            modules = list(self._libraries)
+            for popen, _, _ in self._parked:
+                new = modules[getattr(popen, "known", 0) :][-_LESSON:]
+                # While it still has something to read, it is left alone: a pipe holds no more.
+                if new and not _unread(popen.data):
+                    popen.known = len(modules)
+                    payload.send(popen.data, payload.lesson(new))
 
     def tidy(self) -> None:
         """Collect those that have ended."""

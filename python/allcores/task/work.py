@@ -6,6 +6,7 @@ The loop itself is the core's (crates/allcores-py/src/task/serve.rs); here is wh
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import struct
 import sys
@@ -21,6 +22,7 @@ from allcores.task.records import (
     INITIALIZING,
     LEASE_BYTES,
     LEFT,
+    LIBRARIES,
     NO_START,
     READY,
     STAGE,
@@ -70,7 +72,8 @@ def main(
 
         signal.signal(signal.SIGINT, _ignore)
         between = Between()
-    while _serve(link, initializer, initargs, maxtasks, between is not None):
+    loaded = set(sys.modules)
+    while _serve(link, initializer, initargs, maxtasks, loaded, between is not None):
         me = between.next()  # type: ignore[union-attr]
         if me is None:
             return
@@ -82,6 +85,7 @@ def _serve(
     initializer: Callable[..., object] | None,
     initargs: Iterable[Any],
     maxtasks: int | None,
+    loaded: set[str],
     stays: bool,
 ) -> bool:
     """Serve one pool; return whether the pool's process was told that this one `stays`."""
@@ -109,6 +113,8 @@ def _serve(
         return False
     reason, done = worker.server.run(link.parent, maxtasks)
     util.debug(f"worker exiting after {done} tasks ({reason})")
+    if stays or type(process.current_process()) is ForkServerProcess:
+        worker.tell(loaded)
     return stays and reason == "stop" and worker.leave()
 
 
@@ -151,6 +157,19 @@ class _Worker:
                 return False
         self._words[STAGE] = READY
         return True
+
+    def tell(self, loaded: set[str]) -> None:
+        """Tell what tasks had to import, for others to have it loaded."""
+        new = [name for name in sys.modules if name not in loaded]
+        loaded.update(new)
+        if new:
+            from allcores.task.between import libraries
+
+            if found := libraries(new):
+                try:
+                    self._results.put(pickle.dumps(found), (), os.getpid(), None, kind(LIBRARIES))
+                except (ValueError, OSError):
+                    pass  # the pool's process has ended
 
     def leave(self) -> bool:
         """Let go of the pool, but live; return whether the pool's process was told."""
