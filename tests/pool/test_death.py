@@ -12,6 +12,7 @@ from typing import Any
 import allcores
 import pytest
 from allcores import errors
+from allcores.task import work
 from pool_tools import eventually
 
 
@@ -133,3 +134,24 @@ def test_tasks_killed_at_random_all_end(fork: Any) -> None:
                 died += 1
         assert died <= 30
         assert pool.map(abs, range(10)) == list(range(10))
+
+
+def break_failures() -> None:
+    """Make a worker one that has no memory left for an error."""
+
+    def failed(*_: Any) -> None:
+        raise MemoryError
+
+    work._Hooks.failed = failed  # type: ignore[assignment]
+
+
+def test_a_worker_that_can_not_even_send_an_error(
+    fork: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Its task fails instead of being lost, and the map ends."""
+    with fork.Pool(2, break_failures) as pool:
+        with pytest.raises(errors.WorkerDied) as caught:
+            pool.map(lambda x: 1 / x, [1, 2, 0, 3], 1)
+        assert caught.value.task_index == 2
+        assert pool.map(abs, [-1, 2]) == [1, 2]
+    assert "MemoryError" in capfd.readouterr().err

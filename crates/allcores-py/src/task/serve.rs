@@ -219,10 +219,12 @@ impl Server {
                 }
                 false => self.serve(py, got, done, start),
             };
+            // When not even the error could be sent, the worker ends here, and its lease is how the
+            // pool learns which task that was.
+            did?;
             // From here on the pool needs no word of this task any more.
             self.words[PLACE].store(0, SeqCst);
             self.words[TAG].store(0, SeqCst);
-            did?;
             if stop {
                 return Ok(("stop", done));
             }
