@@ -157,12 +157,18 @@ def test_a_seeded_call_inside_an_item() -> None:
 
 def test_items_in_threads_take_turns() -> None:
     """Two items that run at the same time don't draw from each other's states."""
-    expected = [Seeded(draw, SEED)((i, i)) for i in range(200)]
-    found: list[Any] = [None] * 200
-    seeded = Seeded(draw, SEED)
+
+    def twice(x: int) -> tuple[Any, ...]:
+        first = draw(x)
+        time.sleep(0.001)  # others run
+        return first + draw(x)
+
+    expected = [Seeded(twice, SEED)((i, i)) for i in range(40)]
+    found: list[Any] = [None] * 40
+    seeded = Seeded(twice, SEED)
 
     def some(first: int) -> None:
-        for i in range(first, 200, 4):
+        for i in range(first, 40, 4):
             found[i] = seeded((i, i))
 
     threads = [threading.Thread(target=some, args=(first,)) for first in range(4)]
