@@ -26,7 +26,7 @@ from allcores.engines.contract import CLOSE, RUN, TERMINATE
 from allcores.engines.local import Local, Task, perform
 from allcores.errors import TaskCancelled, TaskTimeout
 from allcores.task.death import describe
-from allcores.task.records import MAP, STARMAP, current, end
+from allcores.task.records import MAP, ONE, STARMAP, current, end
 
 # How often an idle thread looks whether it could take over what is left of another's task, while
 # there is something to take, and at the least. (Guesses.)
@@ -34,6 +34,11 @@ _LOOK_S = 0.002
 _LOOK_LEAST_S = 0.05
 # What the word of a task of several items has room for (records.py: PLACE).
 _MOST_ITEMS = (1 << 24) - 1
+
+# Of quick items a thread makes so many its own at once, as each look costs as much as some of
+# them; a few, as they may be followed by slow ones that nobody can take over then. (Guesses.)
+_QUICK_NS = 50_000
+_MOST_AT_ONCE = 16
 
 _names = itertools.count(1)
 
@@ -327,6 +332,8 @@ class Worker(threading.Thread):
         try:
             if what in (MAP, STARMAP) and payload[2] - payload[1] <= _MOST_ITEMS:
                 value = _several(lease, what, func, *payload)
+            elif what == ONE:
+                value = func(payload)
             else:
                 value = perform(what, func, payload)
         except BaseException as error:
@@ -410,11 +417,19 @@ def _several(
     lease.tasks += 1
     lease.place = (lease.tasks & 0xFFFF) << 48 | (stop - start) << 24
     values: list[Any] = []
+    at, to, step = 0, 1, 1
     while True:
-        item = items[start + len(values)]
-        values.append(func(item) if what == MAP else func(*item))
+        began = time.monotonic_ns()
+        some = items[start + at : start + to]
+        values += [func(item) for item in some] if what == MAP else [func(*item) for item in some]
+        quick = time.monotonic_ns() - began < _QUICK_NS
+        step = min(2 * step, _MOST_AT_ONCE) if quick else 1
         with lease.lock:
-            if len(values) >= end(lease.place):
+            place = lease.place
+            at = to
+            if at >= end(place):
                 lease.place = 0
                 return values
-            lease.place += 1
+            to = min(at + step, end(place))
+            # "Current" is the last one that is its own for certain.
+            lease.place = place & ~_MOST_ITEMS | to - 1
