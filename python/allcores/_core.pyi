@@ -991,6 +991,14 @@ def doom(lease: Block, start: int) -> bool:
         ValueError: there is no task.
     """
 
+def set_gate(lease: Block, state: int) -> None:
+    """Say whether a worker may take its next task.
+
+    Args:
+        lease: its lease.
+        state: 0 when it may, 1 when it has to wait, 2 when it has to leave instead.
+    """
+
 def take_back(lease: Block, seen: int, end: int) -> bool:
     """Take back the items from `end` on from the worker of a lease.
 

@@ -178,6 +178,8 @@ class BaseContext(_std.BaseContext):
         initializer: Callable[..., object] | None = None,
         initargs: Iterable[Any] = (),
         maxtasksperchild: int | None = None,
+        *,
+        max_memory: int | str | None = None,
     ) -> Any:
         """Return a pool of worker processes.
 
@@ -186,12 +188,21 @@ class BaseContext(_std.BaseContext):
             initializer: called in each worker as it starts.
             initargs: arguments of the initializer.
             maxtasksperchild: tasks after which a worker is replaced; None for never.
+            max_memory: what the workers may have together, in bytes or as a text such as
+                ``"4 GiB"``; None for no limit.
         """
         context = self.get_context()
         with _started_ahead(context._name, processes):
             from allcores.pool import Pool
 
-            return Pool(processes, initializer, initargs, maxtasksperchild, context=context)
+            return Pool(
+                processes,
+                initializer,
+                initargs,
+                maxtasksperchild,
+                context=context,
+                max_memory=max_memory,
+            )
 
     def RawValue(self, typecode_or_type: Any, *args: Any) -> Any:
         """Return a ctypes object in shared memory, without a lock."""

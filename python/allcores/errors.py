@@ -8,6 +8,7 @@ place, so that programs written for those keep working::
     │   └── ResultNotPicklable   also multiprocessing.pool.MaybeEncodingError
     ├── StaleHandle          also ValueError
     ├── ArenaFull            also MemoryError
+    ├── MemoryLimit          also MemoryError
     ├── TaskTimeout          also multiprocessing.TimeoutError
     ├── TaskCancelled
     ├── TaskExited           also SystemExit
@@ -37,6 +38,7 @@ __all__ = [
     "AllcoresError",
     "ArenaFull",
     "InitializerFailed",
+    "MemoryLimit",
     "NotPicklable",
     "ResultNotPicklable",
     "StaleHandle",
@@ -67,6 +69,43 @@ class StaleHandle(AllcoresError, ValueError):
 
 class ArenaFull(AllcoresError, MemoryError):
     """The shared memory of the program can't grow any further."""
+
+
+class MemoryLimit(AllcoresError, MemoryError):
+    """A task was ended since the workers together had more than ``max_memory=`` allows.
+
+    Its worker had the most of them, and is replaced.
+
+    Attributes:
+        task_index: position of the task in its call, or None when that isn't known.
+        args_repr: the task's arguments, shortened.
+        pid: process id of the worker.
+        memory: what the worker had for itself, in bytes.
+        total: what all workers had.
+        limit: what they may have.
+    """
+
+    def __init__(
+        self,
+        message: str = "the workers had more memory than they may",
+        *,
+        task_index: int | None = None,
+        args_repr: str | None = None,
+        pid: int | None = None,
+        memory: int | None = None,
+        total: int | None = None,
+        limit: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.task_index = task_index
+        self.args_repr = args_repr
+        self.pid = pid
+        self.memory = memory
+        self.total = total
+        self.limit = limit
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), self.args, self.__dict__
 
 
 class TaskTimeout(AllcoresError, _MultiprocessingTimeout):

@@ -28,7 +28,7 @@ from allcores.engines.contract import CLOSE, RUN, TERMINATE
 from allcores.errors import TaskCancelled
 from allcores.task import options
 from allcores.task.backlog import FutureLine
-from allcores.task.crew import Crew, our_context, worker_count
+from allcores.task.crew import Crew, memory_limit, our_context, worker_count
 from allcores.task.future import Future
 from allcores.task.keeper import Keeper
 from allcores.task.options import PLAIN, CallOptions, Options
@@ -48,6 +48,9 @@ class ProcessPoolExecutor(Executor):
         initargs: arguments of the initializer.
         max_tasks_per_child: calls (or chunks of a map) after which a worker is replaced; None
             for never.
+        max_memory: what the workers may have together, in bytes or as a text such as ``"4 GiB"``:
+            calls wait until there is room. One that would exceed it all the same fails with
+            `MemoryLimit`. None for no limit.
 
     Raises:
         ValueError: a count below 1.
@@ -68,6 +71,7 @@ class ProcessPoolExecutor(Executor):
         initargs: Iterable[Any] = (),
         *,
         max_tasks_per_child: int | None = None,
+        max_memory: int | str | None = None,
     ) -> None:
         self._max_workers = worker_count(
             max_workers, "max_workers", "max_workers must be greater than 0"
@@ -91,7 +95,13 @@ class ProcessPoolExecutor(Executor):
         self._start_args = (initializer, tuple(initargs), max_tasks_per_child)
         self._closed = False
         self._line = line = FutureLine()
-        self._crew = Crew(line, self._mp_context.Process, self._max_workers, *self._start_args)
+        self._crew = Crew(
+            line,
+            self._mp_context.Process,
+            self._max_workers,
+            *self._start_args,
+            memory_limit(max_memory),
+        )
         self._keeper: Keeper | None = None
         # A forgotten executor does what has been submitted, and its workers leave.
         self._forgotten = util.Finalize(self, _forget, args=(line,))

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from allcores.engines.contract import CLOSE, RUN, TERMINATE
 from allcores.task import cut, options
 from allcores.task import progress as bars
-from allcores.task.crew import Crew, our_context, worker_count
+from allcores.task.crew import Crew, memory_limit, our_context, worker_count
 from allcores.task.feed import NEVER_BLOCK, Feed, ahead
 from allcores.task.keeper import Keeper
 from allcores.task.line import Line
@@ -81,6 +81,9 @@ class Pool(_std.Pool):
         initargs: arguments of the initializer.
         maxtasksperchild: tasks after which a worker is replaced; None for never.
         context: says how the workers start; None for the default context.
+        max_memory: what the workers may have together, in bytes or as a text such as ``"4 GiB"``:
+            tasks wait until there is room. One that would exceed it all the same fails with
+            `MemoryLimit`. None for no limit.
 
     Raises:
         ValueError: a count below 1.
@@ -100,6 +103,8 @@ class Pool(_std.Pool):
         initargs: Iterable[Any] = (),
         maxtasksperchild: int | None = None,
         context: Any = None,
+        *,
+        max_memory: int | str | None = None,
     ) -> None:
         self._pool: list[Any] = []
         self._state = INIT
@@ -125,6 +130,7 @@ class Pool(_std.Pool):
             initializer,
             tuple(initargs),
             maxtasksperchild,
+            memory_limit(max_memory),
         )
         self._pool = self._crew.workers
         try:

@@ -12,7 +12,7 @@ from typing import Any
 import allcores
 import pytest
 from allcores import _core
-from allcores.task.records import current, end
+from allcores.task.records import LEASE_BYTES, current, end
 from pool_tools import blocks, eventually
 
 VALUES = [
@@ -86,7 +86,7 @@ def test_what_a_slow_worker_has_not_begun_goes_to_idle_ones(forked: Any, tmp_pat
 
 
 def test_taking_back_is_refused_when_the_worker_got_on() -> None:
-    lease = _core.Block(32)
+    lease = _core.Block(LEASE_BYTES)
     words = memoryview(lease).cast("B").cast("Q")
     words[2] = seen = 7 << 48 | 100 << 24 | 3
     assert (current(seen), end(seen)) == (3, 100)

@@ -145,6 +145,40 @@ fn many_producers_and_consumers_pass_each_item_once_and_in_order() {
 }
 
 #[test]
+fn a_consumer_that_may_not_leaves_the_item_to_another() {
+    let _alone = alone();
+    let ring = Ring::new(16, false).unwrap();
+    let may = AtomicU64::new(0);
+    let held = || {
+        let deadline = Deadline::after(Some(Duration::from_secs(20)));
+        let got = ring.get_while(None, &deadline, &mut no_pulse, || may.load(SeqCst) == 0);
+        got.unwrap().is_some()
+    };
+    let free = || get(&ring, None, Duration::from_secs(20));
+    for round in 0..100 {
+        std::thread::scope(|threads| {
+            let first = threads.spawn(held);
+            let second = threads.spawn(free);
+            if round % 3 > 0 {
+                // Mostly asleep by now, at times both of them.
+                std::thread::sleep(Duration::from_micros(300 * (round % 3)));
+            }
+            may.store(1, SeqCst);
+            put(&ring, round, 8);
+            assert_eq!(second.join().unwrap(), Some(round), "round {round}");
+            assert!(!first.join().unwrap(), "round {round}");
+        });
+        may.store(0, SeqCst);
+    }
+    // It had not begun to wait when the word changed.
+    may.store(1, SeqCst);
+    put(&ring, 7, 8);
+    assert!(!held());
+    may.store(0, SeqCst);
+    assert!(held());
+}
+
+#[test]
 fn a_killed_producer_costs_at_most_its_unfinished_item() {
     let _alone = alone();
     let mut random = Random::seeded();

@@ -34,9 +34,11 @@ def function(line: Line, job: Any, func: Callable[..., Any], often: bool) -> Fun
     """
     try:
         job._kept = packed = line.functions.get(func, often)
-        return packed
     except NotPicklable as error:
         raise _own(error)  # noqa: B904  # it has its cause
+    if line.watch is not None:
+        line.watch.coming(job, func)
+    return packed
 
 
 def call(line: Line, function: Function, job: Any, args: tuple[Any, ...], kwargs: Any) -> None:

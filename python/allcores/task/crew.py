@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -9,14 +10,17 @@ from collections.abc import Callable, Iterable, Iterator
 from multiprocessing import context as _std_context
 from multiprocessing import util
 from multiprocessing.connection import wait
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from allcores import _core, budget
 from allcores.launch import blank
 from allcores.task import death, reserve, work
 from allcores.task.line import Line
-from allcores.task.records import DOOMED, LOADING, READY, Link, current, end
+from allcores.task.records import DOOMED, LOADING, OPEN, READY, Link, current, end
 from allcores.task.spread import MapResult
+
+if TYPE_CHECKING:
+    from allcores.task.watch import Watch
 
 # So many workers in a row that end before they are ready, and the pool gives up.
 _FALSE_STARTS = 8
@@ -36,6 +40,7 @@ class Crew:
         initializer: called in each as it starts, if there is one.
         initargs: its arguments.
         maxtasks: tasks after which one is replaced; None for never.
+        max_memory: bytes that they may have together; None for no limit.
     """
 
     def __init__(
@@ -46,6 +51,7 @@ class Crew:
         initializer: Callable[..., object] | None,
         initargs: Iterable[Any],
         maxtasks: int | None,
+        max_memory: int | None = None,
     ) -> None:
         self.line = line
         self.workers: list[Any] = []
@@ -63,6 +69,11 @@ class Crew:
         self._dooming = threading.Lock()
         line.rebalance = self.rebalance
         line.stop_running = self.stop
+        self._watch: Watch | None = None
+        if max_memory is not None:
+            from allcores.task import watch
+
+            self._watch = line.watch = watch.Watch(max_memory, self)
 
     def fill(self) -> None:
         """Start workers until there are enough, all at once."""
@@ -88,6 +99,8 @@ class Crew:
         # The standard library ends daemons with the program, should all else fail.
         worker.daemon = True
         budget.share_out(worker._config, self._share)
+        if self._watch is not None:
+            lease.watch()
         return worker, lease
 
     def _start(self, worker: Any, lease: death.Lease) -> None:
@@ -98,6 +111,8 @@ class Crew:
             worker.start()
         self._leases[id(worker)] = lease
         self.workers.append(worker)
+        if self._watch is not None:
+            self._watch.started(worker, lease)
         util.debug("added worker")
 
     def sentinels(self) -> list[int]:
@@ -132,6 +147,8 @@ class Crew:
     def _judge(self, dead: list[Any], memory: dict[int, int | None], oom: bool | None) -> None:
         for worker in dead:
             self.workers.remove(worker)
+            if self._watch is not None:
+                self._watch.ended(worker)
             lease = self._leases.pop(id(worker))
             self._settings.pop(id(worker), None)
             util.debug(f"cleaning up worker {worker.pid}")
@@ -156,7 +173,7 @@ class Crew:
         for lease in list(self._leases.values()):
             tag, place = lease.tag, lease.place
             if tag == 0:
-                idle = idle or lease.stage == READY
+                idle = idle or (lease.stage == READY and lease.gate == OPEN)
             elif place and lease.tag == tag and end(place) - current(place) > most:
                 most = end(place) - current(place)
                 longest = tag, lease, place
@@ -189,24 +206,25 @@ class Crew:
         Args:
             number: the job; its tasks that have not begun don't any more.
         """
-        for worker, tag, start in self._running():
+        for worker, tag, start in self.running():
             if tag >> 32 == number:
                 self.doom(worker, tag, start, None)
 
     def overdue(self) -> float | None:
-        """End the workers whose tasks took longer than they may.
+        """End the workers whose tasks took longer, or whose memory is more, than they may.
 
         Returns:
             Seconds in which none can become overdue; None when there is no need to look again.
         """
+        look = None if self._watch is None else self._watch.look()
         timed = self.line.timed
         if not timed:
-            return None
+            return look
         now = time.monotonic_ns()
         # Those that begin from now on can't be sooner.
         soonest = self.line.shortest * 1e9
         abandoned = set(self.line.abandoned)
-        for worker, tag, start in self._running():
+        for worker, tag, start in self.running():
             abandoned.discard(tag >> 32)
             timeout = timed.get(tag >> 32)
             if timeout is None or start & LOADING:
@@ -219,9 +237,14 @@ class Crew:
         for number in abandoned:  # and none will be at it, as their tasks are not begun any more
             timed.pop(number, None)
             self.line.abandoned.discard(number)
-        return soonest / 1e9
+        return soonest / 1e9 if look is None else min(soonest / 1e9, look)
 
-    def _running(self) -> Iterator[tuple[Any, int, int]]:
+    def last_call(self) -> None:
+        """Let all workers come to the ring, where they are to find that there is no more to do."""
+        if self._watch is not None:
+            self._watch.stop()
+
+    def running(self) -> Iterator[tuple[Any, int, int]]:
         """Return the workers that do a task, the task, and when they began it."""
         for worker in list(self.workers):
             lease = self._leases.get(id(worker))
@@ -292,6 +315,7 @@ class Crew:
         ]
         if self.line.tasks.qsize():
             return
+        self.last_call()
         for _ in idle:
             self.line.post_stop()
         until = time.monotonic() + _PART_S
@@ -346,6 +370,29 @@ def worker_count(count: int | None, name: str, too_few: str) -> int:
     if count < 1:
         raise ValueError(f"{too_few}, not {count}; None means one a core")
     return count
+
+
+def memory_limit(size: object) -> int | None:
+    """Return the bytes that workers may have together; None for no limit.
+
+    Args:
+        size: what the caller wants.
+
+    Raises:
+        ValueError: it is no size.
+        TypeError: it is neither a number nor a text.
+        NotImplementedError: the system doesn't tell how much memory a process has.
+    """
+    if size is None:
+        return None
+    from allcores import memory
+
+    if memory.status(os.getpid()) is None:
+        raise NotImplementedError(
+            "max_memory needs to know how much memory a process has, from /proc/PID/status, which "
+            "is not there or not readable here; leave max_memory out"
+        )
+    return memory.parse(size, "max_memory")
 
 
 def our_context(context: Any) -> Any:

@@ -11,7 +11,20 @@ from typing import Any
 
 from allcores import _core
 from allcores.errors import TaskTimeout
-from allcores.task.records import LEASE_BYTES, LEASE_WORDS, PLACE, STAGE, START, TAG
+from allcores.task.records import (
+    DONE,
+    GATE,
+    HELD,
+    KEPT,
+    LAST,
+    LEASE_BYTES,
+    LEASE_WORDS,
+    PEAK,
+    PLACE,
+    STAGE,
+    START,
+    TAG,
+)
 
 
 class Lease:
@@ -50,6 +63,49 @@ class Lease:
             keep: items that it keeps.
         """
         return _core.take_back(self.block, seen, keep)
+
+    def doing(self) -> tuple[int, int, int]:
+        """Return how many tasks it has done, and the tag and the start of the next, 0 if none."""
+        for _ in range(8):
+            done, tag, start = self.done, self.tag, self.start
+            if self.done == done:
+                break  # else it is through with tasks faster than they can be looked at
+        return done, tag, start
+
+    @property
+    def done(self) -> int:
+        """How many tasks it has done."""
+        return int(self._words[DONE])
+
+    @property
+    def last(self) -> int:
+        """The task that it did last."""
+        return int(self._words[LAST])
+
+    @property
+    def kept(self) -> int:
+        """How much anonymous memory it had after its last task; 1 before that."""
+        return int(self._words[KEPT])
+
+    @property
+    def peak(self) -> int:
+        """The most anonymous memory that it had until then."""
+        return int(self._words[PEAK])
+
+    def watch(self) -> None:
+        """Close the gate, and have the worker say how much memory it keeps after each task."""
+        self._words[KEPT] = 1
+        self.gate = HELD
+
+    @property
+    def gate(self) -> int:
+        """Whether it may take a task: OPEN, HELD or LEAVE."""
+        return int(self._words[GATE])
+
+    @gate.setter
+    def gate(self, state: int) -> None:
+        if state != self._words[GATE]:
+            _core.set_gate(self.block, state)
 
 
 def reap(process: Any) -> int | None:

@@ -71,6 +71,7 @@ def _keep(line: Line, crew: Crew) -> None:
             if line.state == CLOSE and not line.jobs:
                 if not told:
                     told = True
+                    crew.last_call()
                     for _ in crew.workers:
                         line.post_stop()
                 if not crew.workers:
@@ -104,8 +105,9 @@ def _work_or_wait(line: Line, crew: Crew, patience: int) -> int:
             return _PATIENCE
         if line.draining.acquire(False):
             try:
-                if line.drain(line.slice()):
-                    while not line.waiting and not line.timed and line.drain(0):
+                due = crew.overdue()
+                if line.drain(line.slice() if due is None else min(due, line.slice())):
+                    while not line.waiting and crew.overdue() is None and line.drain(0):
                         pass
             finally:
                 line.draining.release()

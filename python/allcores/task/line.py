@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from allcores import _core, pickling
 from allcores.engines.contract import RUN, TERMINATE, Engine, initializer_failed, wake
@@ -21,6 +21,9 @@ from allcores.task import bring, failure
 from allcores.task.bell import Bell
 from allcores.task.function import Packed
 from allcores.task.records import CANCELLED_WORDS, POKE, STOP, kind
+
+if TYPE_CHECKING:
+    from allcores.task.watch import Watch
 
 # Cells of each ring; what doesn't fit spills into the arena.
 _CELLS = 1024
@@ -38,6 +41,7 @@ class Line(Engine):
     Attributes:
         rebalance: called now and then while there are tails.
         stop_running: ends the workers that do a task of a job, by its number.
+        watch: looks after the memory of the workers, where that has a limit.
     """
 
     def __init__(self) -> None:
@@ -48,6 +52,7 @@ class Line(Engine):
         self._cancelled = memoryview(self.cancelled).cast("B").cast("Q")
         self.rebalance: Callable[[], None] = lambda: None
         self.stop_running: Callable[[int], None] = lambda number: None
+        self.watch: Watch | None = None
         self.bell = Bell()
         self.parked = False
         self.draining = threading.Lock()
@@ -264,6 +269,7 @@ class Line(Engine):
         self.functions = Packed()
         self.rebalance = lambda: None
         self.stop_running = lambda number: None
+        self.watch = None
         self.bell.close()
         if locked:
             self.draining.release()

@@ -49,8 +49,18 @@ TAG = 0  # the task that the worker holds; set before the task leaves the ring
 STAGE = 1  # how far its start has come: 0, INITIALIZING, READY
 PLACE = 2  # in a task of several items: number of the task 16, end 24, current item 24
 START = 3  # when it began the task, in nanoseconds of time.monotonic_ns; 0 from its end on
-LEASE_WORDS = 4
+GATE = 4  # OPEN, HELD or LEAVE: what the worker looks at before it takes a task
+DONE = 5  # how many tasks it has done, without those of jobs that were given up
+KEPT = 6  # bytes of anonymous memory that it had after the last; nothing is written over a 0
+PEAK = 7  # the most that it ever had, when it wrote that
+LAST = 8  # the task that it did last
+LEASE_WORDS = 9
 LEASE_BYTES = 8 * LEASE_WORDS
+
+# In GATE; only a pool that watches its workers' memory writes it (watch.py).
+OPEN = 0
+HELD = 1
+LEAVE = 2
 
 # In START: the pool has given the task up, and its worker with it.
 DOOMED = (1 << 64) - 1

@@ -326,11 +326,32 @@ impl Ring {
         deadline: &Deadline,
         pulse: Pulse,
     ) -> Result<Option<Got>> {
+        self.get_while(lease, deadline, pulse, || true)
+    }
+
+    /// Like [`Ring::get`], as long as `may` says so: it is asked before each try, and once it
+    /// says no there is nothing for this consumer. What it was woken for goes to another.
+    ///
+    /// # Errors
+    /// What `pulse` says; see [`Ring::try_get`].
+    pub fn get_while(
+        &self,
+        lease: Option<&Lease>,
+        deadline: &Deadline,
+        pulse: Pulse,
+        may: impl Fn() -> bool,
+    ) -> Result<Option<Got>> {
         let view = &self.view;
         let items = &view.block.items;
         // Rounds in which there was something, but not for us.
         let mut vain = 0u32;
         loop {
+            if !may() {
+                if view.has_item() {
+                    items.wake(1);
+                }
+                return Ok(None);
+            }
             if let Some(got) = self.try_get(lease)? {
                 return Ok(Some(got));
             }
@@ -340,7 +361,7 @@ impl Ring {
             let coming = view.tail() > view.head();
             if vain.is_multiple_of(2)
                 && (coming || !deadline.passed())
-                && wait::spin(|| view.has_item())
+                && wait::spin(|| view.has_item() || !may())
             {
                 vain += 1;
                 continue;
@@ -358,7 +379,7 @@ impl Ring {
             let slept = items.sleep(ticket, deadline, pulse);
             items.leave(ticket);
             if !slept? {
-                return self.try_get(lease);
+                return if may() { self.try_get(lease) } else { Ok(None) };
             }
         }
     }

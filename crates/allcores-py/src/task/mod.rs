@@ -46,5 +46,6 @@ pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(collect::collect, module)?)?;
     module.add_function(wrap_pyfunction!(serve::take_back, module)?)?;
     module.add_function(wrap_pyfunction!(serve::doom, module)?)?;
+    module.add_function(wrap_pyfunction!(serve::set_gate, module)?)?;
     module.add_class::<serve::Server>()
 }

@@ -1,13 +1,14 @@
 //! A worker's loop: take a task, do it, send what came of it.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::*};
 use std::time::Duration;
 
 use allcores_core::arena;
+use allcores_core::os;
 use allcores_core::ring::{Got, Lease};
 use allcores_core::slot::{self, Owner};
-use allcores_core::wait::Deadline;
+use allcores_core::wait::{self, Deadline};
 use pyo3::exceptions::{PyException, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -24,7 +25,15 @@ use crate::value::{self, FLOATS, INTS, NONES, PICKLE};
 const TAG: usize = 0;
 const PLACE: usize = 2;
 const START: usize = 3;
-const WORDS: usize = 4;
+const GATE: usize = 4;
+const DONE: usize = 5;
+const KEPT: usize = 6;
+const PEAK: usize = 7;
+const LAST: usize = 8;
+const WORDS: usize = 9;
+/// In GATE: the worker may take a task, or waits until it may, or leaves.
+const OPEN: u32 = 0;
+const HELD: u32 = 1;
 /// In START: the pool has given the task up, and ends this process. The pool and the worker
 /// agree by compare-and-swap on that word, so that it never ends one that went on.
 const DOOMED: u64 = u64::MAX;
@@ -34,6 +43,9 @@ const LOADING: u64 = 1 << 63;
 
 /// How often an idle worker looks whether its pool's process lives; it has 2 s to leave.
 const LOOK: Duration = Duration::from_secs(1);
+/// Nanoseconds after which a watched worker says again how much memory it has: that takes some
+/// microseconds, which short tasks shall not pay each time.
+const NOTE: u64 = 1_000_000;
 /// How many functions a worker remembers; each may hold large data.
 const REMEMBERED: usize = 8;
 /// A flag of functions, whose unpacking sets globals of `__main__`.
@@ -59,6 +71,7 @@ pub struct Server {
     results: Py<Ring>,
     lease: Lease,
     words: [&'static AtomicU64; WORDS],
+    gate: &'static AtomicU32,
     /// Jobs given up: their tasks are not begun.
     cancelled: &'static [AtomicU64],
     /// Keep the words.
@@ -111,7 +124,7 @@ impl From<PyErr> for Failed {
 
 /// Nanoseconds of the clock that `time.monotonic_ns` reads, the same in every process.
 fn now() -> u64 {
-    allcores_core::os::monotonic()
+    os::monotonic()
 }
 
 /// Takes items back from the worker of a lease that it has not begun: it will stop before
@@ -128,6 +141,25 @@ pub fn take_back(lease: &Bound<'_, Block>, seen: u64, end: usize) -> PyResult<bo
         .map_err(|error| raise(lease.py(), error))?;
     let next = place(seen >> 48, end, current);
     Ok(word.compare_exchange(seen, next, SeqCst, SeqCst).is_ok())
+}
+
+/// The gate of the worker of a lease: the half of that word that the kernel may sleep on.
+fn gate_of(block: &Block) -> allcores_core::Result<&'static AtomicU32> {
+    arena::arena()?.at(block.offset() + 8 * GATE as u64)
+}
+
+/// Lets the worker of a lease take tasks (0), no more of them for now (1), or has it leave before
+/// it takes another (2). Each is only about the next task, never the one that it does.
+#[pyfunction]
+pub fn set_gate(lease: &Bound<'_, Block>, state: u32) -> PyResult<()> {
+    let block = lease.get();
+    if block.nbytes() < 8 * WORDS {
+        return Err(PyValueError::new_err("this is no lease"));
+    }
+    let gate = gate_of(block).map_err(|error| raise(lease.py(), error))?;
+    gate.store(state, SeqCst);
+    os::futex_wake(gate, 1);
+    Ok(())
 }
 
 /// Gives up the task that the worker of a lease began at `start`: its process ends, by the
@@ -174,14 +206,15 @@ impl Server {
             // SAFETY: inside the arena, which is never unmapped, in a block that is kept
             // below; blocks are aligned to 64 bytes, and any bits are an AtomicU64.
             let jobs = unsafe { std::slice::from_raw_parts(start.cast(), list.nbytes() / 8) };
-            Ok((Lease::at(block.offset())?, words, jobs))
+            Ok((Lease::at(block.offset())?, words, gate_of(block)?, jobs))
         };
-        let (at, words, jobs) = open().map_err(|error| raise(py, error))?;
+        let (at, words, gate, jobs) = open().map_err(|error| raise(py, error))?;
         Ok(Server {
             tasks,
             results,
             lease: at,
             words,
+            gate,
             cancelled: jobs,
             _blocks: (lease, cancelled),
             hooks,
@@ -201,18 +234,34 @@ impl Server {
     #[pyo3(signature = (pool, most = None))]
     fn run(&self, py: Python<'_>, pool: u32, most: Option<u64>) -> PyResult<(&'static str, u64)> {
         let mut done = 0;
+        let mut worked = 0;
+        let mut noted = 0;
         while most.is_none_or(|most| done < most) {
-            let Some(got) = self.take(py)? else {
+            let got = match self.gate.load(Relaxed) {
+                OPEN => self.take(py)?,
+                HELD => self.hold(py)?,
+                _ => break,
+            };
+            let Some(got) = got else {
                 if !slot::is_alive(pool) {
                     return Ok(("gone", done));
                 }
                 continue;
             };
             let stop = split(got.kind).0 == STOP;
+            let tag = got.tag;
+            // The gate may have been closed as this was on its way.
+            while !stop && self.gate.load(SeqCst) == HELD {
+                self.hold(py)?;
+                if !slot::is_alive(pool) {
+                    return Ok(("gone", done));
+                }
+            }
             let start = now();
             // Before the look at what was cancelled, as who cancels looks here after.
             self.words[START].store(start, SeqCst);
-            let did = match stop || self.is_cancelled(got.tag >> 32) {
+            let dropped = stop || self.is_cancelled(got.tag >> 32);
+            let did = match dropped {
                 true => {
                     self.end_task();
                     Ok(())
@@ -229,6 +278,18 @@ impl Server {
                 return Ok(("stop", done));
             }
             done += 1;
+            if dropped {
+                continue;
+            }
+            if self.words[KEPT].load(Relaxed) != 0 && start > noted + NOTE {
+                noted = start;
+                let (kept, peak) = os::anonymous_memory().unwrap_or((1, 0));
+                self.words[KEPT].store(kept, Relaxed);
+                self.words[PEAK].store(peak, Relaxed);
+            }
+            worked += 1;
+            self.words[LAST].store(tag, Relaxed);
+            self.words[DONE].store(worked, Release);
         }
         Ok(("enough", done))
     }
@@ -261,7 +322,7 @@ impl Server {
         let word = &self.words[START];
         let start = word.load(Relaxed);
         if start == DOOMED || word.compare_exchange(start, new, SeqCst, SeqCst).is_err() {
-            allcores_core::os::kill_me();
+            os::kill_me();
         }
     }
 
@@ -270,10 +331,20 @@ impl Server {
         let lease = Some(&self.lease);
         match ring.try_get(lease) {
             Ok(None) => waiting(py, |pulse| {
-                ring.get(lease, &Deadline::after(Some(LOOK)), pulse)
+                let open = || self.gate.load(SeqCst) == OPEN;
+                ring.get_while(lease, &Deadline::after(Some(LOOK)), pulse, open)
             }),
             other => other.map_err(|error| raise(py, error)),
         }
+    }
+
+    /// Waits at the gate; there is no task then.
+    fn hold(&self, py: Python<'_>) -> PyResult<Option<Got>> {
+        let end = Deadline::after(Some(LOOK));
+        waiting(py, |pulse| {
+            while self.gate.load(SeqCst) == HELD && wait::doze(self.gate, HELD, &end, pulse)? {}
+            Ok(None)
+        })
     }
 
     /// Does one task and sends its result.

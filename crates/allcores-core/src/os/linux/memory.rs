@@ -27,6 +27,20 @@ pub fn memory() -> (u64, u64) {
     )
 }
 
+/// Bytes of this process's memory that are no file's and not shared, as far as they are in
+/// memory: now, and the most that there were, as far as that can be told.
+pub fn anonymous_memory() -> Option<(u64, u64)> {
+    let text = read_to_string("/proc/self/status").ok()?;
+    let field = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+        let number = line.split_whitespace().next()?;
+        number.parse::<u64>().ok().map(|kib| kib << 10)
+    };
+    let now = field("RssAnon:")?;
+    let others = field("RssFile:")? + field("RssShmem:")?;
+    Some((now, field("VmHWM:")?.saturating_sub(others).max(now)))
+}
+
 /// The least that any group of this process has left, by the lines of `/proc/self/cgroup`.
 fn left_in_groups(groups: &str, mounted: &Path) -> u64 {
     groups

@@ -14,7 +14,7 @@ mod file;
 mod memory;
 mod refused;
 pub use file::{anonymous, commit, fix_length, give_back, mapped_by};
-pub use memory::memory;
+pub use memory::{anonymous_memory, memory};
 use refused::Call;
 pub use refused::fallbacks;
 

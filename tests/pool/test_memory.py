@@ -1,0 +1,317 @@
+"""max_memory: tasks wait until there is room, workers that keep memory go, a breach has a name."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import allcores
+import pytest
+from allcores import errors, memory
+from pool_tools import eventually
+
+MB = 10**6
+_kept: list[bytearray] = []
+
+
+def take(size: int) -> bytearray:
+    """Return memory that is really there: each of its pages has been written to."""
+    block = bytearray(size)
+    block[::4096] = b"\1" * len(block[::4096])
+    return block
+
+
+class Together:
+    """Counts how many tasks run at the same time."""
+
+    def __init__(self) -> None:
+        self.running = allcores.Value("i", 0)
+        self.most = allcores.Value("i", 0)
+
+    def __enter__(self) -> None:
+        with self.running.get_lock():
+            self.running.value += 1
+            self.most.value = max(self.most.value, self.running.value)
+
+    def __exit__(self, *_: object) -> None:
+        with self.running.get_lock():
+            self.running.value -= 1
+
+
+def use(together: Together, size: int, seconds: float = 0.06) -> int:
+    """Have memory for a while."""
+    with together:
+        block = take(size)
+        time.sleep(seconds)
+        return len(block)
+
+
+def keep(size: int) -> int:
+    """Keep memory for good."""
+    time.sleep(0.01)
+    _kept.append(take(size))
+    return os.getpid()
+
+
+# Sizes.
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        (1, 1),
+        ("4 GiB", 4 << 30),
+        ("500MB", 500 * MB),
+        ("500 mb", 500 * MB),
+        (" 1.5 KiB ", 1536),
+        (".5kB", 500),
+        ("2 TB", 2 * 10**12),
+        ("17 B", 17),
+    ],
+)
+def test_sizes(text: int | str, size: int) -> None:
+    """A size is a number of bytes, or a number with a unit."""
+    assert memory.parse(text, "max_memory") == size
+
+
+@pytest.mark.parametrize("size", ["", "4", "4 G", "GiB", "-1 MB", "1,5 GB", "0 MB", 0, -5])
+def test_what_is_no_size(size: int | str) -> None:
+    """What can be misread is no size; the error says how to write one."""
+    with pytest.raises(ValueError, match="max_memory"):
+        allcores.Pool(1, max_memory=size)
+    with pytest.raises(ValueError, match="max_memory"):
+        allcores.ProcessPoolExecutor(1, max_memory=size)
+
+
+@pytest.mark.parametrize("size", [0.5, True, b"1 MB", [1]])
+def test_what_is_of_the_wrong_type(size: Any) -> None:
+    """Other types are a TypeError."""
+    with pytest.raises(TypeError, match="max_memory must be a number of bytes or a text"):
+        allcores.Pool(1, max_memory=size)
+
+
+def test_memory_of_a_process() -> None:
+    """What a process has for itself is measured, here and after its end."""
+    before = memory.status(os.getpid())
+    assert before is not None
+    exact = memory.private(os.getpid(), before.anonymous)
+    block = take(20 * MB)
+    after = memory.status(os.getpid())
+    assert after is not None
+    assert after.anonymous - before.anonymous > 18 * MB
+    assert memory.private(os.getpid(), after.anonymous) - exact > 18 * MB
+    del block
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    assert memory.status(child.pid) is None
+    assert memory.private(child.pid, 17) == 17
+
+
+# Waiting for room.
+
+
+def test_tasks_wait_until_there_is_room(ctx: Any) -> None:
+    """Tasks of which only one has room go one at a time, from the first one on, and none fails."""
+    together = Together()
+    with ctx.Pool(3, max_memory=150 * MB) as pool:
+        assert pool.starmap(use, [(together, 80 * MB)] * 6, chunksize=1) == [80 * MB] * 6
+        assert together.most.value == 1
+        # The same in a map without a chunk size, and one by one.
+        assert pool.starmap(use, [(together, 80 * MB)] * 3) == [80 * MB] * 3
+        results = [pool.apply_async(use, (together, 80 * MB)) for _ in range(4)]
+        assert [result.get() for result in results] == [80 * MB] * 4
+    pool.join()
+    assert together.most.value == 1
+
+
+def test_as_many_as_have_room(fork: Any) -> None:
+    """Where there is room for two of three, two run at the same time."""
+    together = Together()
+    with fork.Pool(3, max_memory=100 * MB) as pool:
+        pool.starmap(use, [(together, 35 * MB, 0.1)] * 8, chunksize=1)
+    pool.join()
+    assert together.most.value == 2
+
+
+def test_calls_of_an_executor_wait_too(fork: Any) -> None:
+    """Futures' tasks are held back like a pool's."""
+    together = Together()
+    with allcores.ProcessPoolExecutor(3, fork, max_memory="80 MB") as executor:
+        futures = [executor.submit(use, together, 50 * MB) for _ in range(5)]
+        assert [future.result() for future in futures] == [50 * MB] * 5
+    assert together.most.value == 1
+
+
+def meet(barrier: Any) -> int:
+    barrier.wait()
+    return os.getpid()
+
+
+def test_small_tasks_have_all_workers(ctx: Any) -> None:
+    """Tasks that take next to nothing run everywhere, also when the first one lasts."""
+    barrier = ctx.Barrier(3)
+    with ctx.Pool(3, max_memory="500 MB") as pool:
+        # The first of them can't end before all have begun.
+        assert len(set(pool.map(meet, [barrier] * 3, chunksize=1))) == 3
+        assert len(set(pool.map(meet, [barrier] * 3, chunksize=1))) == 3
+        assert pool.map(abs, range(3000), chunksize=1) == list(range(3000))
+    pool.join()
+
+
+def test_what_a_fork_shares_with_its_parent_does_not_count(fork: Any) -> None:
+    """Workers forked from a large program have room for tasks."""
+    together = Together()
+    ours = take(200 * MB)
+    with fork.Pool(2, max_memory=250 * MB) as pool:
+        pool.starmap(use, [(together, 10 * MB, 0.1)] * 6, chunksize=1)
+    pool.join()
+    assert together.most.value == 2
+    del ours
+
+
+def test_one_always_goes_on(fork: Any) -> None:
+    """When the worker that may take tasks is killed, another may."""
+    with fork.Pool(3, max_memory=80 * MB) as pool:
+        pool.map(len, [take(20 * MB)])
+        together = Together()
+        result = pool.starmap_async(use, [(together, 50 * MB)] * 4, chunksize=1)
+        eventually(lambda: together.running.value == 1)
+        (worker,) = [w for w in pool._pool if pool._crew._leases[id(w)].tag]
+        os.kill(worker.pid, signal.SIGKILL)
+        with pytest.raises(errors.WorkerDied):
+            result.get()
+        together.running.value = 0
+        assert pool.starmap(use, [(together, 50 * MB)] * 3, chunksize=1) == [50 * MB] * 3
+    pool.join()
+
+
+def test_the_end_reaches_workers_that_wait(fork: Any) -> None:
+    """A closed pool ends although workers are held back, and so does one that recycles them."""
+    together = Together()
+    pool = fork.Pool(3, maxtasksperchild=1, max_memory=80 * MB)
+    result = pool.starmap_async(use, [(together, 50 * MB, 0.02)] * 6, chunksize=1)
+    pool.close()
+    pool.join()
+    assert result.get() == [50 * MB] * 6
+    assert together.most.value == 1
+
+
+# Too much.
+
+
+def test_a_breach_has_a_name(ctx: Any) -> None:
+    """The task of the worker with the most fails with `MemoryLimit`; the pool goes on."""
+    together = Together()
+    with ctx.Pool(2, max_memory="60 MB") as pool:
+        with pytest.raises(errors.MemoryLimit) as caught:
+            pool.starmap(use, [(together, 10), (together, 150 * MB, 20)], chunksize=1)
+        error = caught.value
+        assert isinstance(error, MemoryError)
+        assert isinstance(error, errors.AllcoresError)
+        assert error.task_index == 1
+        assert "150000000" in (error.args_repr or "")
+        assert error.limit == 60 * MB
+        assert error.memory is not None
+        assert error.total is not None
+        assert error.total >= error.memory > 30 * MB
+        assert "task 1 with" in str(error)
+        assert "57 MiB" in str(error)
+        assert str(error.pid) in str(error)
+        error.__dict__.pop("partial_results", None)
+        assert vars(pickle.loads(pickle.dumps(error))) == vars(error)
+        assert pool.map(abs, range(20)) == list(range(20))
+    pool.join()
+
+
+def test_the_others_go_on(fork: Any) -> None:
+    """Only the task with the most memory fails."""
+    together = Together()
+    calls = [(together, 5 * MB, 0.02)] * 4 + [(together, 150 * MB, 20)] + [(together, 5 * MB)] * 4
+    with fork.Pool(2, max_memory=60 * MB) as pool:
+        found = pool.starmap(use, calls, on_error="return")
+        assert [type(value).__name__ for value in found] == ["int"] * 4 + ["MemoryLimit"] + [
+            "int"
+        ] * 4
+    pool.join()
+    with allcores.ProcessPoolExecutor(2, fork, max_memory=60 * MB) as executor:
+        futures = [executor.submit(use, *call) for call in calls]
+        assert [type(future.exception()).__name__ for future in futures] == (
+            ["NoneType"] * 4 + ["MemoryLimit"] + ["NoneType"] * 4
+        )
+
+
+def use_less_next_time(folder: Path) -> str:
+    if not (folder / "once").exists():
+        (folder / "once").touch()
+        block = take(150 * MB)
+        time.sleep(20)
+        del block
+    return "done"
+
+
+def test_retries_run_it_again(fork: Any, tmp_path: Path) -> None:
+    """A task that was ended for its memory is one that failed."""
+    with fork.Pool(2, max_memory=60 * MB) as pool:
+        assert pool.map(use_less_next_time, [tmp_path], retries=1) == ["done"]
+    pool.join()
+
+
+# What workers keep.
+
+
+def test_workers_that_keep_memory_are_replaced(ctx: Any, capfd: Any) -> None:
+    """Workers that keep more and more leave between two tasks, silently."""
+    with ctx.Pool(2, max_memory=100 * MB) as pool:
+        pids = [pool.apply(keep, (MB,)) for _ in range(250)]
+    pool.join()
+    assert len(set(pids)) > 2
+    assert capfd.readouterr() == ("", "")
+
+
+def test_workers_that_keep_memory_in_one_map(fork: Any) -> None:
+    """The same while there is always another task."""
+    with fork.Pool(2, max_memory=100 * MB) as pool:
+        pids = pool.map(keep, [MB] * 250, chunksize=1)
+    pool.join()
+    assert len(set(pids)) > 2
+
+
+# Nothing for those who don't ask.
+
+
+def test_a_pool_without_a_limit_does_not_look(tmp_path: Path) -> None:
+    """Without max_memory nothing is imported for it, and no gate is ever closed."""
+    program = (
+        "import sys, allcores\n"
+        "with allcores.get_context('fork').Pool(2) as pool:\n"
+        "    pool.map(abs, range(100))\n"
+        "    gates = [lease.gate for lease in pool._crew._leases.values()]\n"
+        "print(gates, {'allcores.memory', 'allcores.task.watch'} & set(sys.modules))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[0, 0] set()", done.stderr
+
+
+def test_the_keeper_sleeps_when_nothing_runs(fork: Any) -> None:
+    """Between calls nobody looks at the workers."""
+    with fork.Pool(2, max_memory="1 GB") as pool:
+        pool.map(abs, range(10))
+        looks = []
+        seen = threading.Event()
+        watch = pool._crew._watch
+        eventually(lambda: watch._idle)
+        look = watch._look
+        watch._look = lambda now: (looks.append(now), seen.set(), look(now))
+        assert not seen.wait(0.5)
+        pool.map(abs, range(10))
+        eventually(lambda: len(looks) > 0)
+    pool.join()
