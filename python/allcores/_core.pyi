@@ -911,7 +911,7 @@ class Dict:
 
 # The loops of a pool (allcores.task.records has the layouts).
 
-def post(ring: Ring, tag: int, head: bytes, what: int, payload: object) -> bool:
+def post(ring: Ring, tag: int, head: bytes, what: int, payload: object) -> int:
     """Post one task whose payload needs no pickle.
 
     Args:
@@ -922,12 +922,12 @@ def post(ring: Ring, tag: int, head: bytes, what: int, payload: object) -> bool:
         payload: For CALL the tuple of arguments, else the item.
 
     Returns:
-        False when the payload needs a pickle; then nothing has happened.
+        How many bytes it has; 0 when the payload needs a pickle, and nothing has happened.
     """
 
 def post_each(
     ring: Ring, tag: int, head: bytes, what: int, items: object, start: int, stop: int
-) -> int:
+) -> tuple[int, int]:
     """Post a task for each of some items of a list, a tuple or a range.
 
     Args:
@@ -940,12 +940,13 @@ def post_each(
         stop: Index behind the last.
 
     Returns:
-        How many were posted; the next one needs a pickle.
+        How many were posted, and their bytes. If not all: they are more than 8 MiB, or the next one
+        needs a pickle.
     """
 
 def post_items(
     ring: Ring, tag: int, head: bytes, what: int, items: object, start: int, stop: int
-) -> bool:
+) -> int:
     """Post one task of several items of a list, a tuple or a range.
 
     Args:
@@ -958,7 +959,7 @@ def post_items(
         stop: Index behind the last.
 
     Returns:
-        False when the items need a pickle; then nothing has happened.
+        How many bytes it has; 0 when the items need a pickle, and nothing has happened.
     """
 
 def collect(ring: Ring, jobs: dict[int, Any], line: object, timeout: float, most: int) -> int:

@@ -146,7 +146,7 @@ class Engine(ABC):
         start: int,
         stop: int,
         shift: int = 0,
-    ) -> None:
+    ) -> int:
         """Have a call made with each of some items; part `i + shift` of the job is item `i`.
 
         Args:
@@ -157,7 +157,15 @@ class Engine(ABC):
             start: index of the first.
             stop: index behind the last.
             shift: part minus index.
+
+        Returns:
+            The index behind the last; less than `stop` when the items are so large that the rest
+            should wait for room.
         """
+
+    def has_room(self) -> bool:
+        """Return whether what is posted and not begun leaves memory for more."""
+        return True
 
     @abstractmethod
     def several(

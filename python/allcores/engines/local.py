@@ -72,7 +72,7 @@ class Local(Engine):
         start: int,
         stop: int,
         shift: int = 0,
-    ) -> None:
+    ) -> int:
         """Have a call made with each of some items.
 
         Args:
@@ -83,10 +83,14 @@ class Local(Engine):
             start: index of the first.
             stop: index behind the last.
             shift: part minus index.
+
+        Returns:
+            `stop`: tasks refer to the items as they are.
         """
         number, put = job._job, self.put
         for index in range(start, stop):
             put((number, index + shift, what, function, items[index]))
+        return stop
 
     def several(
         self,

@@ -45,7 +45,6 @@ class FutureLine(Line):
         self.settling = threading.RLock()
         self.pending: deque[Future] = deque()
         self.started = False
-        self._posted = 0  # tasks that were ever put on the ring
         self._gap = 0  # the last of them whose future was cancelled there
         _lines.add(self)
 
@@ -57,7 +56,7 @@ class FutureLine(Line):
         Args:
             future: has its function in `_kept`.
         """
-        if not self.pending and self.tasks.qsize() < _MOST:
+        if not self.pending and self.tasks.qsize() < _MOST and self.has_room():
             self._post(future)
             return
         self.jobs[_BACKLOG] = self
@@ -75,7 +74,6 @@ class FutureLine(Line):
 
     def _put(self, future: Future) -> None:
         future._job = job = self.add(future)
-        turn = self._posted + 1
         function, call = future._kept, future._call
         if future._what != CALL:
             bring.put_items(
@@ -83,7 +81,7 @@ class FutureLine(Line):
             )
         else:
             bring.put_call(self, function, job << 32, *call)
-        self._posted = future._turn = turn
+        future._turn = self._posted
         if self.broken is not None or self.state == TERMINATE:
             # `cancel` may have looked for futures before this one was there.
             future._abort(self.why_over())
@@ -113,7 +111,7 @@ class FutureLine(Line):
         while pending:
             future = pending[0]
             if future._state == PENDING:
-                if room <= 0:
+                if room <= 0 or not self.has_room():
                     break
                 room -= 1
                 try:

@@ -67,9 +67,10 @@ def put_call(line: Line, function: Function, tag: int, args: tuple[Any, ...], kw
         args: positional arguments.
         kwargs: keyword arguments.
     """
-    plain = not kwargs and not function.refs
-    if not plain or not _core.post(line.tasks, tag, function.head, CALL, args):
-        _post(line, function, tag, CALL, (args, kwargs), 0)
+    nbytes = 0
+    if not kwargs and not function.refs:
+        nbytes = _core.post(line.tasks, tag, function.head, CALL, args)
+    line.note(1, nbytes or _post(line, function, tag, CALL, (args, kwargs), 0))
 
 
 def each(
@@ -81,7 +82,7 @@ def each(
     start: int,
     stop: int,
     shift: int = 0,
-) -> None:
+) -> int:
     """Put a task for each of some items on the ring; part `i + shift` of the job is item `i`.
 
     Args:
@@ -93,22 +94,29 @@ def each(
         start: index of the first.
         stop: index behind the last.
         shift: part minus index.
+
+    Returns:
+        The index behind the last; less than `stop` when they are so large that it is enough.
     """
     first = job._job << 32
-    while start < stop:
+    begin = start
+    while start < stop and (start == begin or line.has_room()):
         part = start + shift
         try:
             if what == ONE and not function.refs:
-                start += _core.post_each(
+                count, nbytes = _core.post_each(
                     line.tasks, first + part, function.head, ONE, items, start, stop
                 )
-                if start == stop:
-                    return
+                line.note(count, nbytes)
+                start += count
+                if start == stop or (count and not line.has_room()):
+                    break
                 part = start + shift
-            _post(line, function, first + part, what, items[start], part)
+            line.note(1, _post(line, function, first + part, what, items[start], part))
         except Exception as error:
             _fail(line, job, part, error)
         start += 1
+    return start
 
 
 def several(
@@ -162,10 +170,10 @@ def put_items(
         stop: index behind the last.
         first: index, in the whole input, of the first.
     """
-    if function.refs or not _core.post_items(
-        line.tasks, tag, function.head, what, items, start, stop
-    ):
-        _post(line, function, tag, what, items[start:stop], first)
+    nbytes = 0
+    if not function.refs:
+        nbytes = _core.post_items(line.tasks, tag, function.head, what, items, start, stop)
+    line.note(1, nbytes or _post(line, function, tag, what, items[start:stop], first))
 
 
 def _fail(line: Line, job: Any, part: int, error: Exception) -> None:
@@ -175,11 +183,12 @@ def _fail(line: Line, job: Any, part: int, error: Exception) -> None:
         job._failed(part, error)
 
 
-def _post(line: Line, function: Function, tag: int, what: int, payload: Any, first: int) -> None:
+def _post(line: Line, function: Function, tag: int, what: int, payload: Any, first: int) -> int:
     data, refs = _pack(function, what, payload, first)
     if function.refs:
         refs = [*refs, *function.refs]
     line.tasks.put(function.head + data, refs, tag, None, kind(what))
+    return len(data)
 
 
 def _pack(function: Function, what: int, payload: Any, first: int) -> tuple[bytes, list[int]]:

@@ -67,6 +67,7 @@ class Crew:
         # Why workers were ended, by id() of the process object.
         self._doomed: dict[int, death.Why | None] = {}
         self._dooming = threading.Lock()
+        line.workers = size
         line.rebalance = self.rebalance
         line.stop_running = self.stop
         self._watch: Watch | None = None

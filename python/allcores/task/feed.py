@@ -112,10 +112,13 @@ class Feed:
             return 0
         job = self._job
         taken = (job._taken + job._skipped) // self._size
-        room = min(self._limit - (self._posted - taken), _AT_ONCE)
+        # Few at first: they may be large.
+        room = min(self._limit - (self._posted - taken), _AT_ONCE, self._posted + 4)
         if room <= 0 and self._limit > 1:
             # Not again before half of them have been taken: several at once cost less.
             job._feed_at = job._taken + max(1, int(self._limit) // 2) * self._size
+        if job._sent and not job._line.has_room():
+            return 0
         return max(0, int(room))
 
     def _step(self, room: int) -> bool:
@@ -154,7 +157,9 @@ class Feed:
         if self._size == 1:
             self._posted = first + len(batch)
             job._sent.update(zip(range(first, self._posted), batch, strict=True))
-            line.each(self._function, job, ONE, batch, 0, len(batch), first)
+            done = 0
+            while done < len(batch):
+                done = line.each(self._function, job, ONE, batch, done, len(batch), first)
             return
         for start in range(0, len(batch), self._size):
             piece = batch[start : start + self._size]

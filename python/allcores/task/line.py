@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,10 @@ _CELLS = 1024
 SLICE_S = 0.05
 # And this often while idle workers may take over what is left of others' tasks (a guess).
 TAIL_S = 0.002
+# From how many bytes on a task's are counted, and how many may lie on the ring: enough that no
+# worker waits for its next task.
+_LARGE_BYTES = 1 << 16
+_LOAD_BYTES = 1 << 26
 # Results that are delivered before the drainer looks whether its own has come.
 _BURST = 256
 
@@ -39,6 +44,7 @@ class Line(Engine):
     """The engine of processes: the rings of a pool, and what is under way on them.
 
     Attributes:
+        workers: how many there are to be.
         rebalance: called now and then while there are tails.
         stop_running: ends the workers that do a task of a job, by its number.
         watch: looks after the memory of the workers, where that has a limit.
@@ -58,6 +64,12 @@ class Line(Engine):
         self.draining = threading.Lock()
         self.left_at = 0.0  # when a caller last stopped draining, by time.monotonic()
         self.functions = Packed()
+        self.workers = 1
+        self._posted = 0  # tasks that were ever put on the ring
+        # Large ones that may be there: which of the posted it ends with, and its bytes.
+        self._large: deque[tuple[int, int]] = deque()
+        self._load = 0  # their bytes
+        self._weighing = threading.Lock()
         self._keeper_wants = False
         self.left: set[int] = set()  # pids of workers that left the rings, and live
 
@@ -72,6 +84,32 @@ class Line(Engine):
     call = bring.call
     each = bring.each
     several = bring.several
+
+    def note(self, count: int, nbytes: int) -> None:
+        """Note what was posted.
+
+        Args:
+            count: tasks.
+            nbytes: of all of them.
+        """
+        # (Threads that post at the same time may miscount it a little: `has_room` corrects that.)
+        self._posted += count
+        if nbytes > _LARGE_BYTES * count:
+            with self._weighing:
+                self._large.append((self._posted, nbytes))
+                self._load += nbytes
+
+    def has_room(self) -> bool:
+        """Return whether what is posted and not begun leaves memory for more."""
+        if not self._large:
+            return True
+        with self._weighing:
+            tasks, large = self.tasks, self._large
+            left = 0 if tasks is None else tasks.qsize()
+            # The ring is a queue: what was posted before the last `left` has been taken.
+            while large and (left == 0 or large[0][0] <= self._posted - left):
+                self._load -= large.popleft()[1]
+            return self._load < _LOAD_BYTES or left < self.workers
 
     def post_stop(self) -> None:
         """Ask one worker, whichever takes it, to leave."""

@@ -58,7 +58,7 @@ class ReadResult(MapResult):
         super().__init__(pool, what, [], chunksize, options=options)
         self._length = sys.maxsize  # not known yet
         self._lazy = self._line.lazy  # then there is nothing to read ahead for
-        self._ahead = 1 if self._lazy else ahead(self._workers, 1)
+        self._most = 1 if self._lazy else ahead(self._workers, 1)
         self._at_once = 1 if self._lazy else _ONES_AT_ONCE
         self._burst = 1  # items that may be read at once
 
@@ -87,8 +87,12 @@ class ReadResult(MapResult):
         if self._all_read or self._ready or self._line.state == TERMINATE:
             return False
         if self._chunksize == 1:
-            return self._next - self._settled + self._at_once <= self._ahead
-        return self._parts_out < (1 if self._lazy else AHEAD * self._workers)
+            under_way = self._next - self._settled
+            room = under_way + self._at_once <= self._most
+        else:
+            under_way = self._parts_out
+            room = under_way < (1 if self._lazy else AHEAD * self._workers)
+        return room and (under_way == 0 or self._line.has_room())
 
     def _more(self) -> None:
         # Results came in; whoever brought them doesn't read.
@@ -120,7 +124,8 @@ class ReadResult(MapResult):
             return
         if self._chunksize == 1:
             what = ONE if self._what == MAP else STAR_ONE
-            self._line.each(function, self, what, self._items, start, stop)
+            while start < stop:
+                start = self._line.each(function, self, what, self._items, start, stop)
         else:
             if ended:
                 self._line.tail(self._job)

@@ -27,6 +27,10 @@ _ONES = 768
 _REFILL = 512
 # Tasks of several items under way, for each worker: one that it does, the others that wait.
 AHEAD = 3
+# More when they are short: so much work for each, in nanoseconds, for when the thread that makes
+# tasks has to wait for a processor.
+_AHEAD_NS = 50_000_000
+_MOST_AHEAD = 25
 # How long a task should take, in nanoseconds: 100 times what it costs here.
 TASK_NS = 2_000_000
 # Items in the first tasks, before anything is measured: at most.
@@ -86,6 +90,7 @@ class MapResult(ApplyResult, _std.MapResult):  # type: ignore[type-arg]
         # How long an item took in the latest tasks; the least of it counts: the rest may have
         # been waiting for a processor.
         self._took: deque[float] = deque(maxlen=4)
+        self._ahead = AHEAD * self._workers
         if length == 0 and self._all_read:
             self._success = True
             self._complete()
@@ -117,8 +122,11 @@ class MapResult(ApplyResult, _std.MapResult):  # type: ignore[type-arg]
         if self._next >= self._length or self._ready or self._line.state == TERMINATE:
             return False
         if self._chunksize == 1:
-            return self._next - self._settled < _REFILL
-        return self._parts_out < AHEAD * self._workers
+            under_way, most = self._next - self._settled, _REFILL
+        else:
+            under_way, most = self._parts_out, self._ahead
+        # Nobody calls again while nothing is under way.
+        return under_way < most and (under_way == 0 or self._line.has_room())
 
     def _step(self) -> None:
         function = self._function
@@ -127,9 +135,12 @@ class MapResult(ApplyResult, _std.MapResult):  # type: ignore[type-arg]
         if self._chunksize == 1:
             stop = min(self._length, self._settled + _ONES)
             self._open[start:stop] = b"\1" * (stop - start)
-            self._next = stop
             what = ONE if self._what == MAP else STAR_ONE
-            self._line.each(function, self, what, self._items, start, stop)
+            self._next = stop
+            reached = self._line.each(function, self, what, self._items, start, stop)
+            if reached < stop and not self._ready:
+                self._open[reached:stop] = bytes(stop - reached)
+                self._next = reached
             return
         stop = self._next = start + self._size(self._length - start)
         if stop == self._length:
@@ -218,6 +229,8 @@ class MapResult(ApplyResult, _std.MapResult):  # type: ignore[type-arg]
             self._parts_out -= 1
             self._settled += count
             self._took.append(max(took, 1) / count)
+            task = min(self._took) * count
+            self._ahead = self._workers * max(AHEAD, min(_MOST_AHEAD, int(_AHEAD_NS / task)))
         self._look()
 
     def _look(self) -> None:

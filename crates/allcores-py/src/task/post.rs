@@ -16,8 +16,11 @@ thread_local! {
 
 /// Larger buffers are not kept for the next task.
 const KEEP: usize = 1 << 20;
+/// After so many bytes the caller looks whether there is room for more.
+const ENOUGH: usize = 1 << 23;
 
 /// Puts a task together with `write`, which says how the payload is written, and sends it.
+/// Returns how many bytes it has; none when `write` can't do it.
 fn send(
     py: Python<'_>,
     ring: &Ring,
@@ -25,23 +28,25 @@ fn send(
     head: &[u8],
     group: u8,
     write: impl FnOnce(&mut Vec<u8>) -> Option<u8>,
-) -> PyResult<bool> {
+) -> PyResult<usize> {
     // Taken out, as sending may run signal handlers, and these may send as well.
     let mut body = BODY.take();
     body.clear();
     body.extend_from_slice(head);
     let Some(encoding) = write(&mut body) else {
         BODY.replace(body);
-        return Ok(false);
+        return Ok(0);
     };
+    let nbytes = body.len();
     let sent = ring.put_bytes(py, group << 4 | encoding, &body, &[], tag, None);
     if body.capacity() <= KEEP {
         BODY.replace(body);
     }
-    sent
+    sent.map(|_| nbytes)
 }
 
-/// Posts one task whose payload needs no pickle; false when it does.
+/// Posts one task whose payload needs no pickle, and says how many bytes it has; 0 when it
+/// does need one.
 #[pyfunction]
 pub fn post(
     ring: &Bound<'_, Ring>,
@@ -49,7 +54,7 @@ pub fn post(
     head: &[u8],
     group: u8,
     payload: &Bound<'_, PyAny>,
-) -> PyResult<bool> {
+) -> PyResult<usize> {
     send(
         ring.py(),
         ring.get(),
@@ -65,7 +70,8 @@ pub fn post(
 }
 
 /// Posts a task for each item from `start` to `stop`, with tags that count up from `tag`, as
-/// far as they need no pickle; says how many it were.
+/// far as they need no pickle, and until they are very many bytes; says how many tasks and
+/// bytes it were.
 #[pyfunction]
 pub fn post_each(
     ring: &Bound<'_, Ring>,
@@ -75,11 +81,12 @@ pub fn post_each(
     items: &Bound<'_, PyAny>,
     start: usize,
     stop: usize,
-) -> PyResult<usize> {
+) -> PyResult<(usize, usize)> {
     let py = ring.py();
     let list = items.cast_exact::<PyList>();
     let tuple = items.cast_exact::<PyTuple>();
     let range = items.cast_exact::<PyRange>();
+    let mut nbytes = 0;
     for i in start..stop {
         let item = if let Ok(list) = &list {
             // The list may become shorter meanwhile.
@@ -89,19 +96,25 @@ pub fn post_each(
         } else if let Ok(range) = &range {
             range.get_item(i)?
         } else {
-            return Ok(i - start);
+            return Ok((i - start, nbytes));
         };
         let tag = tag + (i - start) as u64;
-        if !send(py, ring.get(), tag, head, group, |out| {
+        let sent = send(py, ring.get(), tag, head, group, |out| {
             value::encode(&item, out)
-        })? {
-            return Ok(i - start);
+        })?;
+        if sent == 0 {
+            return Ok((i - start, nbytes));
+        }
+        nbytes += sent;
+        if nbytes >= ENOUGH {
+            return Ok((i + 1 - start, nbytes));
         }
     }
-    Ok(stop.saturating_sub(start))
+    Ok((stop.saturating_sub(start), nbytes))
 }
 
-/// Posts one task with the items from `start` to `stop`; false when they need a pickle.
+/// Posts one task with the items from `start` to `stop`, and says how many bytes it has; 0
+/// when they need a pickle.
 #[pyfunction]
 pub fn post_items(
     ring: &Bound<'_, Ring>,
@@ -111,7 +124,7 @@ pub fn post_items(
     items: &Bound<'_, PyAny>,
     start: usize,
     stop: usize,
-) -> PyResult<bool> {
+) -> PyResult<usize> {
     send(ring.py(), ring.get(), tag, head, group, |out| {
         value::encode_items(items, start, stop, out)
     })
