@@ -52,9 +52,12 @@ class BaseManager(_std.BaseManager):
     @classmethod
     def _run_server(cls, *args: Any, **kwargs: Any) -> None:
         # Nobody else would end the server of a process that was killed. It ends by itself, or its
-        # socket's folder would stay.
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-        if tether.tether(signal.SIGTERM):
+        # socket's folder would stay. A signal that nobody else uses: what the server forks has the
+        # handler as well, and CPython loses a signal that it handles in the moment of a fork. With
+        # SIGTERM that was a worker of a pool which didn't end.
+        number = getattr(signal, "SIGRTMAX", signal.SIGTERM)
+        signal.signal(number, lambda *_: sys.exit(0))
+        if tether.tether(number):
             super()._run_server(*args, **kwargs)  # type: ignore[misc]
 
 
