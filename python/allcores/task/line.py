@@ -203,7 +203,7 @@ class Line(Engine):
             if packed := bytes(data):
                 from allcores.task.reserve import reserve
 
-                reserve.learn(pickling.loads(packed))
+                reserve.learn(*pickling.loads(packed))
             else:
                 self.left.add(part)
             return self.why_over()

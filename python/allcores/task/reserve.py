@@ -139,8 +139,9 @@ class Reserve:
         self._parked: list[_Parked] = []
         self._leaving: list[Any] = []
         self._at_exit: Any = None
-        # What tasks of any pool had to import.
+        # What tasks had to import: of workers that stay, and of those that are replaced.
         self._libraries: dict[learn.Module, None] = {}
+        self._replaced: dict[learn.Module, None] = {}
 
     def start(self, worker: Any, wanted: object) -> bool:
         """Let a parked process be a worker; False when there is none.
@@ -214,19 +215,25 @@ class Reserve:
         self._dismiss(parked.popen for parked in surplus)
         self._teach()
 
-    def learn(self, modules: list[learn.Module]) -> None:
-        """Have modules imported by those that wait, and by the fork server.
+    def learn(self, modules: list[learn.Module], stays: bool) -> None:
+        """Have modules imported by those that can use them.
 
         Args:
             modules: what the tasks of a worker had to import.
+            stays: whether that worker is one of those that wait here; then the others do. If it
+                is replaced instead, the fork server does, which nobody can ask meanwhile.
         """
-        from allcores.launch import forkserver
-
-        new = [module for module in modules if module not in self._libraries]
-        if new:
-            self._libraries.update(dict.fromkeys(new))
-            forkserver.learn_modules(new)
+        known = self._libraries if stays else self._replaced
+        new = [module for module in modules if module not in known]
+        if not new:
+            return
+        known.update(dict.fromkeys(new))
+        if stays:
             self._teach()
+        else:
+            from allcores.launch import forkserver
+
+            forkserver.learn_modules(new)
 
     def _teach(self) -> None:
         with self._lock:

@@ -114,7 +114,7 @@ def _serve(
     reason, done = worker.server.run(link.parent, maxtasks)
     util.debug(f"worker exiting after {done} tasks ({reason})")
     if stays or type(process.current_process()) is ForkServerProcess:
-        worker.tell(loaded)
+        worker.tell(loaded, stays)
     return stays and reason == "stop" and worker.leave()
 
 
@@ -158,8 +158,13 @@ class _Worker:
         self._words[STAGE] = READY
         return True
 
-    def tell(self, loaded: set[str]) -> None:
-        """Tell what tasks had to import, for others to have it loaded."""
+    def tell(self, loaded: set[str], stays: bool) -> None:
+        """Tell what tasks had to import, for others to have it loaded: those that stay, or follow.
+
+        Args:
+            loaded: names of modules that are known; grows.
+            stays: whether this worker is for other pools, too.
+        """
         new = [name for name in sys.modules if name not in loaded]
         loaded.update(new)
         if new:
@@ -167,7 +172,8 @@ class _Worker:
 
             if found := libraries(new):
                 try:
-                    self._results.put(pickle.dumps(found), (), os.getpid(), None, kind(LIBRARIES))
+                    data = pickle.dumps((found, stays))
+                    self._results.put(data, (), os.getpid(), None, kind(LIBRARIES))
                 except (ValueError, OSError):
                     pass  # the pool's process has ended
 
