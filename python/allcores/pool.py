@@ -222,9 +222,11 @@ class Pool(_std.Pool):
         keywords: ApplyOptions,
     ) -> ApplyResult:
         self._check(func, callback, error_callback)
-        cut.check_iterable(args, "args", "a tuple of the call's arguments")
+        if type(args) is not tuple:
+            cut.check_iterable(args, "args", "a tuple of the call's arguments")
+            args = tuple(args)
         cut.check_iterable(kwds, "kwds", "a dict of the call's keyword arguments")
-        args, kwargs = tuple(args), dict(kwds)
+        kwargs = dict(kwds)
         chosen = options.of(keywords, ApplyOptions)
         if chosen.seed is not None:
             from allcores.task.seeds import SeededCall

@@ -99,8 +99,9 @@ class Packed:
     def __init__(self) -> None:
         # Those that nothing can change, by themselves.
         self._known: WeakKeyDictionary[Any, tuple[object, Function]] = WeakKeyDictionary()
-        # The latest, which the next call is likely to be of: (function, mark, packed).
-        self._latest: tuple[Any, object, Function | None] = (None, None, None)
+        # The latest, which the next call is likely to be of: (function, mark, packed, names), where
+        # names is None for one that is importable, and those that a constant one asks for.
+        self._latest: tuple[Any, object, Any, tuple[str, ...] | None] = (None, None, None, None)
         # The others by name and content, the latest last; None for one of a single call.
         self._contents: OrderedDict[tuple[str, bytes], Function | None] = OrderedDict()
         self._lock = threading.Lock()
@@ -115,24 +116,26 @@ class Packed:
         Raises:
             NotPicklable: it can't travel.
         """
+        latest, mark, packed, names = self._latest
+        if latest is func and mark is getattr(func, "__code__", None):
+            if _is_importable(func) if names is None else _is_constant(func, names):
+                return packed  # type: ignore[no-any-return]
         kind = type(func)
+        mark = names = None
         if kind is types.FunctionType:
-            mark: object = func.__code__
-            if not (_is_importable(func) or _is_constant(func)):  # type: ignore[arg-type]
-                return self._by_content(func, often)
-        elif kind is types.BuiltinFunctionType and _is_importable(func):
-            mark = None
-        else:
+            mark = func.__code__
+            if not _is_importable(func):
+                names = _names(func.__code__)
+                if not _is_constant(func, names):
+                    return self._by_content(func, often)
+        elif kind is not types.BuiltinFunctionType or not _is_importable(func):
             return self._by_content(func, often)
-        latest, code, packed = self._latest
-        if latest is func and code is mark and packed is not None:
-            return packed
         code, packed = self._known.get(func, (None, None))
         if packed is None or code is not mark:
             # It refers to nothing, so nothing has to be kept; and it must not keep its own key.
             packed = Function(*_packed(func), True)
             self._known[func] = mark, packed
-        self._latest = func, mark, packed
+        self._latest = func, mark, packed, names
         return packed
 
     def _by_content(self, func: Callable[..., Any], often: bool) -> Function:
@@ -169,15 +172,19 @@ def _is_importable(func: Any) -> bool:
     )
 
 
-def _is_constant(func: types.FunctionType) -> bool:
-    """Tell whether packing a function again would give the same bytes, whatever happens."""
+def _is_constant(func: Any, names: tuple[str, ...]) -> bool:
+    """Tell whether packing a function again would give the same bytes, whatever happens.
+
+    Args:
+        func: written in Python.
+        names: that it asks for.
+    """
     if func.__closure__ or func.__defaults__ or func.__kwdefaults__ or func.__dict__:
         return False
-    return _names_nothing(func.__code__, func.__globals__)
+    return not names or func.__globals__.keys().isdisjoint(names)
 
 
-def _names_nothing(code: types.CodeType, names: dict[str, Any]) -> bool:
-    if any(name in names for name in code.co_names):
-        return False
+def _names(code: types.CodeType) -> tuple[str, ...]:
+    """Return the names that a function and those within it ask for."""
     inner = (const for const in code.co_consts if isinstance(const, types.CodeType))
-    return all(_names_nothing(const, names) for const in inner)
+    return (*code.co_names, *(name for const in inner for name in _names(const)))
