@@ -117,9 +117,12 @@ class Packed:
             NotPicklable: it can't travel.
         """
         latest, mark, packed, names = self._latest
-        if latest is func and mark is getattr(func, "__code__", None):
-            if _is_importable(func) if names is None else _is_constant(func, names):
-                return packed  # type: ignore[no-any-return]
+        if (
+            latest is func
+            and mark is getattr(func, "__code__", None)
+            and (_is_importable(func) if names is None else _is_constant(func, names))
+        ):
+            return packed  # type: ignore[no-any-return]
         kind = type(func)
         mark = names = None
         if kind is types.FunctionType:
