@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NamedTuple, TypedDict
 
 from allcores.task import progress as bars
 
@@ -31,8 +30,7 @@ class MapOptions(ApplyOptions, total=False):
     progress: bool | str | Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(NamedTuple):
     """How the tasks of a call are done.
 
     Attributes:

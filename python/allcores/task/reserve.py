@@ -41,6 +41,7 @@ _GRACE_S = 1.5
 _MOST_BYTES = 32 << 10
 # Modules that a worker is told to import at once, of about 100 bytes each.
 _LESSON = 150
+_LESSON_BYTES = 24 << 10
 
 
 def settings(worker: Any) -> object:
@@ -240,10 +241,13 @@ class Reserve:
             modules = list(self._libraries)
             for popen, _, _ in self._parked:
                 new = modules[getattr(popen, "known", 0) :][-_LESSON:]
-                # While it still has something to read, it is left alone: a pipe holds no more.
-                if new and not _unread(popen.data):
+                if not new:
+                    continue
+                lesson = payload.lesson(new)
+                # There has to be room in the pipe for the next pool's message, too.
+                if _unread(popen.data) + len(lesson) <= _LESSON_BYTES:
                     popen.known = len(modules)
-                    payload.send(popen.data, payload.lesson(new))
+                    payload.send(popen.data, lesson)
 
     def tidy(self) -> None:
         """Collect those that have ended."""
