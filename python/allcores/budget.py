@@ -90,11 +90,28 @@ def settle() -> None:
     for name in names:
         os.environ[name] = str(count)
     if is_numeric():
-        from threadpoolctl import ThreadpoolController
-
-        for library in ThreadpoolController().lib_controllers:
+        for library in libraries():
             if _LOADED.get(library.internal_api) in names and library.num_threads > count:
                 library.set_num_threads(count)
+
+
+_found: tuple[int, list[Any]] = (0, [])
+
+
+def libraries() -> list[Any]:
+    """Return threadpoolctl's controllers of the libraries that are loaded.
+
+    Looking for them takes some milliseconds, so whoever forks workers looks before: they find it
+    done, unless they have imported something since.
+    """
+    global _found
+    seen = len(sys.modules)
+    if _found[0] != seen:
+        from threadpoolctl import ThreadpoolController
+
+        controllers = ThreadpoolController().lib_controllers
+        _found = len(sys.modules), controllers
+    return _found[1]
 
 
 def is_numeric() -> bool:

@@ -81,8 +81,7 @@ class Crew:
         made = [self._prepare() for _ in range(self.size - len(self.workers))]
         method = getattr(made[0][0], "_method", None) if made else None
         if method == "fork" and budget.is_numeric():
-            # Once here instead of once in each: they keep libraries in bounds with it.
-            import threadpoolctl  # noqa: F401
+            budget.libraries()  # once here instead of once in each
         # Those that the fork server or new interpreters make are asked for before any is awaited.
         waiting = blank.count(method) + reserve.reserve.count()
         with blank.ahead(method, len(made) - waiting if len(made) > 1 else 0):
