@@ -344,3 +344,19 @@ def test_waiting_workers_end_with_the_program(ctx: Any, end: str) -> None:
         assert all(leftovers.is_zombie(pid) for pid in pids)
     eventually(lambda: all(leftovers.is_zombie(pid) for pid in pids))
     leftovers.reap_adopted(set(pids))
+
+
+def draw() -> float:
+    import numpy as np
+
+    return float(np.random.default_rng(5).random())
+
+
+def test_a_worker_that_imported_numpy_serves_again(ctx: Any) -> None:
+    pytest.importorskip("numpy")
+    first, number = serve(ctx, draw)
+    for _ in range(3):
+        again, other = serve(ctx, draw)
+        assert other == number
+        assert len(again & first) >= 1  # the one that had loaded it, or was told to, by now
+        first = again

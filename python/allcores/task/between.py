@@ -41,6 +41,8 @@ _GROWTH = 128 << 20
 # 32 and 33, which the C library keeps for its threads.
 _INTERNAL_SIGNALS = 3 << 31
 _MAIN = ("__main__", "__mp_main__")
+# Modules without a file, which extensions written in Cython (NumPy's among them) share.
+_CYTHONS = ("cython_runtime", "_cython_")
 
 
 class Between:
@@ -184,6 +186,8 @@ def _is_library(name: str, module: Any) -> bool:
     spec = getattr(module, "__spec__", None)
     origin = getattr(spec, "origin", None) or getattr(module, "__file__", None)
     if origin in ("built-in", "frozen"):
+        return True
+    if origin is None and name.startswith(_CYTHONS):
         return True
     if origin is None:
         paths = list(getattr(module, "__path__", ()))
