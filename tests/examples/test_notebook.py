@@ -102,6 +102,9 @@ def from_parent(text: str) -> str:
     code writes with what arrives from its children in between.
     """
     text = re.sub(r"child: pid (\d+|<number>)|client got: \d+", "", text)
+    for start in ("child: pid", "client got:"):
+        if start in text:  # and its number came apart from it
+            text = re.sub(r"^ ?\d+\n", "", text.replace(start, ""), count=1, flags=re.MULTILINE)
     return "".join(line for line in text.splitlines(keepends=True) if line.strip())
 
 
