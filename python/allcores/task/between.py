@@ -28,7 +28,6 @@ import weakref
 from itertools import count
 from multiprocessing import process as _process
 from multiprocessing import util
-from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -170,8 +169,8 @@ def _library_folders() -> tuple[str, ...]:
     if isinstance(user, str):
         folders.add(user)
     # Distributions have packages outside of these, and this package may be a checkout.
-    folders.add(str(Path(__file__).parents[1]))
-    folders.update(entry for entry in sys.path if Path(entry).name.endswith("-packages"))
+    folders.add(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    folders.update(entry for entry in sys.path if os.path.basename(entry).endswith("-packages"))
     return tuple(os.path.join(folder, "") for folder in folders if folder)
 
 

@@ -6,7 +6,6 @@ import os
 import reprlib
 import signal
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from allcores import _core
@@ -144,19 +143,19 @@ class OomCounter:
         return self._seen > before
 
     @staticmethod
-    def _find() -> Path | None:
+    def _find() -> str | None:
         try:
-            for line in Path("/proc/self/cgroup").read_text().splitlines():
+            for line in _lines("/proc/self/cgroup"):
                 number, controllers, path = line.split(":", 2)
                 if number == "0" and not controllers:
                     for base in (f"/sys/fs/cgroup{path}", "/sys/fs/cgroup"):
-                        file = Path(base) / "memory.events"
-                        if file.is_file():
+                        file = f"{base}/memory.events"
+                        if os.path.isfile(file):
                             return file
                 elif "memory" in controllers.split(","):
                     for base in (f"/sys/fs/cgroup/memory{path}", "/sys/fs/cgroup/memory"):
-                        file = Path(base) / "memory.oom_control"
-                        if file.is_file():
+                        file = f"{base}/memory.oom_control"
+                        if os.path.isfile(file):
                             return file
         except (OSError, ValueError):
             pass
@@ -166,13 +165,18 @@ class OomCounter:
         if self._file is None:
             return None
         try:
-            for line in self._file.read_text().splitlines():
+            for line in _lines(self._file):
                 name, _, number = line.partition(" ")
                 if name == "oom_kill":
                     return int(number)
         except (OSError, ValueError):
             pass
         return None
+
+
+def _lines(file: str) -> list[str]:
+    with open(file) as stream:
+        return stream.read().splitlines()
 
 
 # Makes the error of a task whose worker was ended: from the job, the part, the item, the worker.

@@ -15,7 +15,6 @@ import threading
 import types
 from collections import OrderedDict
 from collections.abc import Callable
-from hashlib import blake2b
 from itertools import count
 from typing import TYPE_CHECKING, Any, TypeGuard
 from weakref import WeakKeyDictionary
@@ -148,7 +147,7 @@ class Packed:
             packed = Function(name, data, refs, often, func)
             packed.numbered = is_seeded(func)
             return packed
-        key = name, data if len(data) <= _SHORT_BYTES else blake2b(data).digest()
+        key = name, data if len(data) <= _SHORT_BYTES else _digest(data)
         contents = self._contents
         with self._lock:
             found = contents.get(key)
@@ -162,6 +161,12 @@ class Packed:
                     contents.popitem(last=False)
             contents.move_to_end(key)
             return found
+
+
+def _digest(data: bytes) -> bytes:
+    from hashlib import blake2b  # takes its time to import
+
+    return blake2b(data).digest()
 
 
 def _is_importable(func: Any) -> bool:
