@@ -46,12 +46,18 @@ def cpu_count() -> int:
 
 def affinity_count() -> int:
     """Return how many cores this process may be scheduled on; all of them where that is unknown."""
+    cores = affinity()
+    return total_count() if cores is None else len(cores)
+
+
+def affinity() -> set[int] | None:
+    """Return the numbers of the cores that this process may be scheduled on, if they can be had."""
     if sys.platform == "linux":
         try:
-            return len(os.sched_getaffinity(0))
+            return os.sched_getaffinity(0)
         except OSError:  # a sandbox refuses to tell
             pass
-    return total_count()
+    return None
 
 
 def total_count() -> int:

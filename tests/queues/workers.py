@@ -86,7 +86,8 @@ class Block:
 
 
 def write(block: Block, index: int, value: int) -> None:
-    struct.pack_into("Q", block.block, 8 * index, value)
+    # In one store: `struct.pack_into` writes zeros first, and whoever is killed then leaves them.
+    memoryview(block.block).cast("B").cast("Q")[index] = value
 
 
 def read(block: Block, index: int) -> int:

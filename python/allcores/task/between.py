@@ -32,6 +32,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from allcores import context
+from allcores.cpus import affinity
 from allcores.launch import learn, main_module, payload, rebuild
 from allcores.task.work import IDLE_S
 
@@ -257,7 +258,7 @@ def _state() -> dict[str, Any]:
         signal.getitimer(which)
         for which in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
     ]
-    state["cores"] = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+    state["cores"] = affinity()
     state["nice"] = os.getpriority(os.PRIO_PROCESS, 0)
     state["limits"] = _limits()
     state["python"] = (

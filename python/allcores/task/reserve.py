@@ -28,7 +28,7 @@ from multiprocessing.connection import wait
 from typing import Any, NamedTuple
 
 from allcores import budget
-from allcores.cpus import SHARE, cpu_count
+from allcores.cpus import SHARE, affinity, cpu_count
 from allcores.launch import command, learn, payload
 from allcores.launch.spawn import tracker_fd
 from allcores.task.work import IDLE_S
@@ -65,7 +65,7 @@ def settings(worker: Any) -> object:
         worker._config.get(SHARE),
         list(sys.path),
         [_file(fd) for fd in (1, 2)],
-        os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None,
+        affinity(),
         os.geteuid(),
     )
 
