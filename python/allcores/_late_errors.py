@@ -56,10 +56,6 @@ class WorkerDied(AllcoresError, BrokenProcessPool):
         self.max_rss = max_rss
         self.oom_killed = oom_killed
 
-    def __reduce__(self) -> tuple[object, ...]:
-        # Exceptions pickle their positional arguments only; the rest is in __dict__.
-        return type(self), self.args, self.__dict__
-
 
 class TaskFailed(AllcoresError, MaybeEncodingError, BrokenProcessPool):  # type: ignore[misc]
     """A task failed with an exception, or returned an object, that can't be brought back here.

@@ -104,9 +104,6 @@ class MemoryLimit(AllcoresError, MemoryError):
         self.total = total
         self.limit = limit
 
-    def __reduce__(self) -> tuple[object, ...]:
-        return type(self), self.args, self.__dict__
-
 
 class TaskTimeout(AllcoresError, _MultiprocessingTimeout):
     """A task ran longer than its ``timeout=`` allows; its worker was ended and replaced.
@@ -129,10 +126,6 @@ class TaskTimeout(AllcoresError, _MultiprocessingTimeout):
         self.task_index = task_index
         self.args_repr = args_repr
         self.timeout = timeout
-
-    def __reduce__(self) -> tuple[object, ...]:
-        # Exceptions pickle their positional arguments only; the rest is in __dict__.
-        return type(self), self.args, self.__dict__
 
 
 class TaskCancelled(AllcoresError):

@@ -28,7 +28,7 @@ from allcores.engines.contract import CLOSE, RUN, TERMINATE
 from allcores.errors import TaskCancelled
 from allcores.task import options
 from allcores.task.backlog import FutureLine
-from allcores.task.crew import Crew, memory_limit, our_context, worker_count
+from allcores.task.crew import Crew, check_initializer, memory_limit, our_context, worker_count
 from allcores.task.future import Future
 from allcores.task.keeper import Keeper
 from allcores.task.options import PLAIN, CallOptions, Options
@@ -76,8 +76,7 @@ class ProcessPoolExecutor(Executor):
         self._max_workers = worker_count(
             max_workers, "max_workers", "max_workers must be greater than 0"
         )
-        if initializer is not None and not callable(initializer):
-            raise TypeError(f"initializer must be a callable, not {initializer!r}")
+        check_initializer(initializer)
         if max_tasks_per_child is not None:
             if not isinstance(max_tasks_per_child, int):
                 raise TypeError(

@@ -15,7 +15,7 @@ from allcores.engines.inline import Inline
 from allcores.engines.local import Local
 from allcores.engines.threads import Threads
 from allcores.pool import INIT, RUN, Pool
-from allcores.task.crew import worker_count
+from allcores.task.crew import check_initializer, worker_count
 
 __all__ = ["InlinePool", "ThreadPool"]
 
@@ -73,7 +73,7 @@ class ThreadPool(_LocalPool, _std.ThreadPool):
         self._state = INIT
         self._pool: list[Any] = []
         size = worker_count(processes, "processes", "Number of processes must be at least 1")
-        _check_initializer(initializer)
+        check_initializer(initializer)
         engine = Threads(size, initializer, initargs)
         self._pool = engine.workers
         try:
@@ -106,12 +106,7 @@ class InlinePool(_LocalPool):
         self._state = INIT
         self._pool: list[Any] = []
         worker_count(processes, "processes", "Number of processes must be at least 1")
-        _check_initializer(initializer)
+        check_initializer(initializer)
         engine = Inline()
         self._open(engine, 1)
         engine.welcome(initializer, tuple(initargs))
-
-
-def _check_initializer(initializer: object) -> None:
-    if initializer is not None and not callable(initializer):
-        raise TypeError(f"initializer must be a callable, not {initializer!r}")

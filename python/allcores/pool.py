@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from allcores.engines.contract import CLOSE, RUN, TERMINATE
 from allcores.task import cut, options
 from allcores.task import progress as bars
-from allcores.task.crew import Crew, memory_limit, our_context, worker_count
+from allcores.task.crew import Crew, check_initializer, memory_limit, our_context, worker_count
 from allcores.task.feed import NEVER_BLOCK, Feed, ahead
 from allcores.task.keeper import Keeper
 from allcores.task.line import Line
@@ -118,8 +118,7 @@ class Pool(_std.Pool):
             raise ValueError(
                 f"maxtasksperchild must be a positive int or None, not {maxtasksperchild!r}"
             )
-        if initializer is not None and not callable(initializer):
-            raise TypeError(f"initializer must be a callable, not {initializer!r}")
+        check_initializer(initializer)
         cut.check_iterable(initargs, "initargs", "a tuple of the initializer's arguments")
         self._ctx = our_context(context)
         self._line = Line()

@@ -29,7 +29,7 @@ import math
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from allcores.errors import TaskCancelled
@@ -199,6 +199,43 @@ class Engine(ABC):
 
     def interrupt(self) -> None:  # noqa: B027
         """Have what runs stop, as far as terminating the engine wouldn't."""
+
+    def overdue(
+        self,
+        running: Iterable[tuple[Any, int, int]],
+        give_up: Callable[[Any, int, int, float], object],
+    ) -> float | None:
+        """Have the tasks given up that took longer than they may.
+
+        Args:
+            running: the workers that do a task, its tag (the job's number and the part), and when
+                it began, by `time.monotonic_ns`.
+            give_up: called with these three and the timeout in seconds.
+
+        Returns:
+            Seconds in which none can become overdue; None when there is no need to look again.
+        """
+        timed = self.timed
+        if not timed:
+            return None
+        now = time.monotonic_ns()
+        # Those that begin from now on can't be sooner.
+        soonest = self.shortest * 1e9
+        abandoned = set(self.abandoned)
+        for worker, tag, start in running:
+            abandoned.discard(tag >> 32)
+            timeout = timed.get(tag >> 32)
+            if timeout is None:
+                continue
+            left = start + timeout * 1e9 - now
+            if left > 0:
+                soonest = min(soonest, left)
+            else:
+                give_up(worker, tag, start, timeout)
+        for number in abandoned:  # and none will be at it, as their tasks are not begun any more
+            timed.pop(number, None)
+            self.abandoned.discard(number)
+        return soonest / 1e9
 
     def ring_bell(self) -> None:  # noqa: B027
         """Somebody has to look up who else would sleep on: there is a clock to watch."""

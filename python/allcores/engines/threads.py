@@ -25,7 +25,7 @@ from typing import Any
 from allcores.engines.contract import CLOSE, RUN, TERMINATE
 from allcores.engines.local import Local, Task, perform
 from allcores.errors import TaskCancelled, TaskTimeout
-from allcores.task.death import describe
+from allcores.task.death import overran
 from allcores.task.records import MAP, ONE, STARMAP, current, end
 
 # How often an idle thread looks whether it could take over what is left of another's task, while
@@ -150,51 +150,26 @@ class Threads(Local):
     def _watch(self) -> None:
         while True:
             self._bell.clear()
-            pause = self._overdue()
+            pause = self.overdue(self._running(), self._overran)
             with self._hiring:
                 if not self.timed or self.state == TERMINATE:
                     self._clock = None
                     return
             self._bell.wait(pause)
 
-    def _overdue(self) -> float:
-        """Stop tasks that take longer than they may; return in how many seconds to look again."""
-        now = time.monotonic_ns()
-        # Those that begin from now on can't be sooner.
-        soonest = self.shortest * 1e9
-        abandoned = set(self.abandoned)
-        for worker, tag, start in self._running():
-            abandoned.discard(tag >> 32)
-            timeout = self.timed.get(tag >> 32)
-            if timeout is None:
-                continue
-            left = start + timeout * 1e9 - now
-            if left > 0:
-                soonest = min(soonest, left)
-            elif worker.interrupt(tag, start, TaskTimeout):
-                self._replace(worker)
-                self._overran(tag, timeout, worker)
-        for number in abandoned:  # none will be at it, as their tasks are not begun any more
-            self.timed.pop(number, None)
-            self.abandoned.discard(number)
-        return soonest / 1e9
-
-    def _overran(self, tag: int, timeout: float, worker: Worker) -> None:
+    def _overran(self, worker: Worker, tag: int, start: int, timeout: float) -> None:
+        if not worker.interrupt(tag, start, TaskTimeout):
+            return
+        self._replace(worker)
         number, part = tag >> 32, tag & 0xFFFFFFFF
         with self.delivering:
             job = self.jobs.get(number)
-            if job is None:
-                return
-            index, args_repr = describe(job, part, 0)
-            error = TaskTimeout(
-                f"task {index} with {args_repr} took longer than its timeout of {timeout:g} s; "
-                f"{worker.name}, which runs it, was asked to stop, and another thread takes its "
-                "place",
-                task_index=index,
-                args_repr=args_repr,
-                timeout=timeout,
-            )
-            job._lost(part, error)
+            if job is not None:
+                fate = (
+                    f"{worker.name}, which runs it, was asked to stop, and another thread takes "
+                    "its place"
+                )
+                job._lost(part, overran(job, part, 0, timeout, fate))
 
     # Tails.
 

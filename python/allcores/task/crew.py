@@ -16,7 +16,7 @@ from allcores import _core, budget
 from allcores.launch import blank
 from allcores.task import death, reserve, work
 from allcores.task.line import Line
-from allcores.task.records import DOOMED, LOADING, OPEN, READY, Link, current, end
+from allcores.task.records import DOOMED, OPEN, READY, Link, current, end
 from allcores.task.spread import MapResult
 
 if TYPE_CHECKING:
@@ -220,27 +220,18 @@ class Crew:
             Seconds in which none can become overdue; None when there is no need to look again.
         """
         look = None if self._watch is None else self._watch.look()
-        timed = self.line.timed
-        if not timed:
-            return look
-        now = time.monotonic_ns()
-        # Those that begin from now on can't be sooner.
-        soonest = self.line.shortest * 1e9
-        abandoned = set(self.line.abandoned)
-        for worker, tag, start in self.running():
-            abandoned.discard(tag >> 32)
-            timeout = timed.get(tag >> 32)
-            if timeout is None or start & LOADING:
-                continue
-            left = start + timeout * 1e9 - now
-            if left <= 0:
-                self.doom(worker, tag, start, death.Overran(timeout))
-            else:
-                soonest = min(soonest, left)
-        for number in abandoned:  # and none will be at it, as their tasks are not begun any more
-            timed.pop(number, None)
-            self.line.abandoned.discard(number)
-        return soonest / 1e9 if look is None else min(soonest / 1e9, look)
+        due = self.line.overdue(self.running(), self._overran)
+        if look is None or due is None:
+            return look if due is None else due
+        return min(due, look)
+
+    def _overran(self, worker: Any, tag: int, start: int, timeout: float) -> None:
+        # One whose function is still LOADING has a start that is far in the future.
+        def why(job: Any, part: int, item: int, worker: Any) -> Exception:
+            fate = f"worker process {worker.pid}, which ran it, was ended and is replaced"
+            return death.overran(job, part, item, timeout, fate)
+
+        self.doom(worker, tag, start, why)
 
     def last_call(self) -> None:
         """Let all workers come to the ring, where they are to find that there is no more to do."""
@@ -344,6 +335,12 @@ class Crew:
         self._leases.clear()
         self._settings.clear()
         _core.recover()
+
+
+def check_initializer(initializer: object) -> None:
+    """Raise TypeError unless an initializer can be called, or is None."""
+    if initializer is not None and not callable(initializer):
+        raise TypeError(f"initializer must be a callable, not {initializer!r}")
 
 
 def worker_count(count: int | None, name: str, too_few: str) -> int:

@@ -183,26 +183,23 @@ def _lines(file: str) -> list[str]:
 Why = Callable[[Any, int, int, Any], Exception]
 
 
-class Overran:
-    """Makes the error of a task that took too long.
+def overran(job: Any, part: int, item: int, timeout: float, fate: str) -> TaskTimeout:
+    """Return the error of a task that took too long.
 
     Args:
+        job: the result object.
+        part: the task.
+        item: position within it.
         timeout: seconds that it might have taken.
+        fate: what becomes of who ran it.
     """
-
-    def __init__(self, timeout: float) -> None:
-        self._timeout = timeout
-
-    def __call__(self, job: Any, part: int, item: int, worker: Any) -> Exception:
-        """Return the error; see `Why`."""
-        index, args_repr = describe(job, part, item)
-        return TaskTimeout(
-            f"task {index} with {args_repr} took longer than its timeout of {self._timeout:g} s; "
-            f"worker process {worker.pid}, which ran it, was ended and is replaced",
-            task_index=index,
-            args_repr=args_repr,
-            timeout=self._timeout,
-        )
+    index, args_repr = describe(job, part, item)
+    return TaskTimeout(
+        f"task {index} with {args_repr} took longer than its timeout of {timeout:g} s; {fate}",
+        task_index=index,
+        args_repr=args_repr,
+        timeout=timeout,
+    )
 
 
 _repr = reprlib.Repr()

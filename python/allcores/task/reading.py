@@ -18,7 +18,6 @@ from allcores.task import cut
 from allcores.task.feed import ahead
 from allcores.task.options import PLAIN, Options
 from allcores.task.partial import attach
-from allcores.task.records import MAP, ONE, STAR_ONE
 from allcores.task.spread import AHEAD, TASK_NS, MapResult
 
 # Items of their own tasks that are read before they are posted.
@@ -123,9 +122,8 @@ class ReadResult(MapResult):
             self._look()
             return
         if self._chunksize == 1:
-            what = ONE if self._what == MAP else STAR_ONE
             while start < stop:
-                start = self._line.each(function, self, what, self._items, start, stop)
+                start = self._line.each(function, self, self._each, self._items, start, stop)
         else:
             if ended:
                 self._line.tail(self._job)

@@ -70,6 +70,7 @@ class MapResult(ApplyResult, _std.MapResult):  # type: ignore[type-arg]
         if options.by_item:
             chunksize = 1
         self._what = what
+        self._each = ONE if what == MAP else STAR_ONE
         self._items = items
         self._length = length = len(items)
         self._workers: int = pool._processes
@@ -135,9 +136,8 @@ class MapResult(ApplyResult, _std.MapResult):  # type: ignore[type-arg]
         if self._chunksize == 1:
             stop = min(self._length, self._settled + _ONES)
             self._open[start:stop] = b"\1" * (stop - start)
-            what = ONE if self._what == MAP else STAR_ONE
             self._next = stop
-            reached = self._line.each(function, self, what, self._items, start, stop)
+            reached = self._line.each(function, self, self._each, self._items, start, stop)
             if reached < stop and not self._ready:
                 self._open[reached:stop] = bytes(stop - reached)
                 self._next = reached
@@ -277,8 +277,7 @@ class MapResult(ApplyResult, _std.MapResult):  # type: ignore[type-arg]
     def _repeat(self, part: int) -> None:
         function = self._function
         if function is not None:
-            what = ONE if self._what == MAP else STAR_ONE
-            self._line.each(function, self, what, self._items, part, part + 1)
+            self._line.each(function, self, self._each, self._items, part, part + 1)
 
     def _fail(self, error: BaseException) -> None:
         self._success, self._value = False, error
