@@ -43,7 +43,7 @@ pub const SLOTS_AT: usize = os::PAGE;
 const MAGIC: u64 = u64::from_le_bytes(*b"allcores");
 /// Changes whenever the meaning of any byte in the arena does: processes of different
 /// builds must not share one.
-const LAYOUT: u64 = 1;
+const LAYOUT: u64 = 2;
 
 /// Marks types that may lie in shared memory: valid for every bit pattern, all
 /// fields atomic, no padding that matters, no drop.
@@ -80,6 +80,8 @@ pub struct Header {
     pub chunk_first_free: AtomicU64,
     /// Free chunks that still have memory behind them.
     pub chunks_warm: AtomicU64,
+    /// When a large block was last given back; `os::monotonic`.
+    pub warm_at: AtomicU64,
     /// By size class: a chunk that had room lately. A hint.
     pub class_hint: [AtomicU64; CLASSES],
     /// By size class: about how many blocks are free.

@@ -9,6 +9,7 @@ use crate::alloc;
 use crate::arena::{Offset, arena};
 use crate::crash::crash_point;
 use crate::error::{Error, Result};
+use crate::frozen;
 use crate::object::Kind;
 use crate::os;
 use crate::refs::{self, ENTRIES, LOCK};
@@ -274,6 +275,7 @@ pub fn forget() {
 
 extern "C" fn before_fork() {
     supervise::before_fork();
+    frozen::before_fork();
     let child = slot::fork_prepare();
     std::mem::forget(LOCK.lock());
     let mut own = OWN.lock();
@@ -326,6 +328,7 @@ extern "C" fn after_fork_parent() {
     // SAFETY: `before_fork` forgot the guard, in this thread.
     drop(unsafe { LOCK.relock() });
     slot::forked_parent();
+    frozen::after_fork();
     supervise::after_fork_parent(takes_part);
     bury_stillborn();
 }
@@ -351,6 +354,7 @@ pub fn bury_stillborn() {
 
 extern "C" fn after_fork_child() {
     supervise::after_fork_child();
+    frozen::after_fork();
     let mut own = OWN.lock();
     own.unborn.clear();
     let prepared = own.prepared.take();

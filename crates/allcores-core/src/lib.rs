@@ -11,6 +11,7 @@
 //! - [`lock`]: a mutex whose dead owner is noticed
 //! - [`alloc`]: blocks, each with a word outside of it that says whose it is
 //! - [`refs`], [`handle`]: who still holds a block
+//! - [`frozen`]: blocks that nobody changes any more, and private views of them
 //! - [`item`]: what a container holds
 //! - [`pieces`]: more words for an object that has an entry for each of its users
 //! - the objects: [`mutex`] (Lock, RLock), [`semaphore`], [`event`], [`condition`], [`barrier`], [`ring`], [`list`], [`dict`]
@@ -31,6 +32,7 @@ pub mod crash;
 pub mod dict;
 pub mod error;
 pub mod event;
+pub mod frozen;
 pub mod handle;
 pub mod item;
 pub mod list;

@@ -51,6 +51,8 @@ pub enum Kind {
     Dict = 15,
     /// The table of a dict's entries.
     Table = 16,
+    /// Content that nobody changes any more.
+    Frozen = 17,
 }
 
 impl Kind {
@@ -59,7 +61,7 @@ impl Kind {
         use Kind::*;
         [
             Raw, Shares, Lock, Semaphore, Event, Condition, Waiters, Barrier, Ring, Message, List,
-            Items, Item, Spill, Dict, Table,
+            Items, Item, Spill, Dict, Table, Frozen,
         ]
         .into_iter()
         .find(|&kind| kind as u8 == bits)

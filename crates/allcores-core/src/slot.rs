@@ -344,8 +344,9 @@ pub fn look_around() {
     // A clock of another kind, or nonsense, is as good as long ago.
     let recent = now.checked_sub(last).is_some_and(|ago| ago < LOOK_NS);
     if !recent && looked.compare_exchange(last, now, Relaxed, Relaxed).is_ok() {
-        // An error comes out again where somebody waits for what the dead held.
+        // An error comes out again where somebody waits for what the dead held, or needs memory.
         let _ = recover_all();
+        let _ = crate::alloc::cool();
     }
 }
 

@@ -1,7 +1,6 @@
 //! Memory of the arena as a Python buffer.
 
 use std::ffi::c_int;
-use std::ptr;
 
 use allcores_core::handle::Handle;
 use allcores_core::object::Kind;
@@ -11,6 +10,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
+use crate::buffer::fill;
 use crate::convert::{numbers, raise};
 
 /// Shared memory that lives as long as any process holds it.
@@ -106,21 +106,6 @@ impl Block {
         let block = slf.get();
         // SAFETY: `view` is Python's to fill; the memory outlives it, because the view
         // holds the block, the block its handle, and the mapping is never removed.
-        let filled = unsafe {
-            ffi::PyBuffer_FillInfo(
-                view,
-                slf.as_ptr(),
-                block.start.cast(),
-                block.nbytes as ffi::Py_ssize_t,
-                0,
-                flags,
-            )
-        };
-        if filled == 0 {
-            return Ok(());
-        }
-        // SAFETY: on failure the view must not name an object.
-        unsafe { (*view).obj = ptr::null_mut() };
-        Err(PyErr::fetch(slf.py()))
+        unsafe { fill(&slf, view, flags, block.start, block.nbytes, false) }
     }
 }

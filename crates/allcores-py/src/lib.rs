@@ -2,10 +2,12 @@
 
 mod barrier;
 mod block;
+mod buffer;
 mod condition;
 mod convert;
 mod dict;
 mod event;
+mod frozen;
 mod item;
 mod key;
 mod list;
@@ -26,6 +28,11 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     convert::note_main_thread(module.py())?;
     module::add(module)?;
     module.add_class::<block::Block>()?;
+    module.add_class::<frozen::Frozen>()?;
+    module.add_class::<frozen::View>()?;
+    module.add_function(wrap_pyfunction!(frozen::freeze, module)?)?;
+    module.add_function(wrap_pyfunction!(frozen::find, module)?)?;
+    module.add_function(wrap_pyfunction!(frozen::address, module)?)?;
     module.add_class::<ring::Ring>()?;
     module.add_class::<ring::Message>()?;
     module.add_class::<lock::Lock>()?;

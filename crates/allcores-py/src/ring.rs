@@ -12,6 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyFloat, PyInt, PyString, PyTuple};
 
 use crate::block::Block;
+use crate::buffer::fill;
 use crate::convert::{deadline, numbers, raise, seconds, waiting};
 use crate::value::{self, BYTES, FALSE, FLOAT, INT, NONE, PICKLE, STR, TRUE};
 
@@ -331,23 +332,9 @@ impl Message {
         flags: c_int,
     ) -> PyResult<()> {
         let bytes = slf.get().parcel.bytes();
+        let (start, len) = (bytes.as_ptr().cast_mut(), bytes.len());
         // SAFETY: `view` is Python's to fill; the memory outlives it, because the view
-        // holds the message and the message its block. Read-only: 1.
-        let filled = unsafe {
-            ffi::PyBuffer_FillInfo(
-                view,
-                slf.as_ptr(),
-                bytes.as_ptr().cast_mut().cast(),
-                bytes.len() as ffi::Py_ssize_t,
-                1,
-                flags,
-            )
-        };
-        if filled == 0 {
-            return Ok(());
-        }
-        // SAFETY: on failure the view must not name an object.
-        unsafe { (*view).obj = ptr::null_mut() };
-        Err(PyErr::fetch(slf.py()))
+        // holds the message and the message its block. Read-only.
+        unsafe { fill(&slf, view, flags, start, len, true) }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering::SeqCst;
 
+use allcores_core::frozen::{Frozen, View};
 use allcores_core::handle::Handle;
 use allcores_core::object::Kind;
 use allcores_core::{alloc, arena, refs, slot};
@@ -24,6 +25,9 @@ pub const OPERATIONS: &[Operation] = &[
     }),
     operation("block", "reserve 300 KB beyond a gap", beyond_a_gap),
     operation("block", "release 200 KB, enough is warm", enough_is_warm),
+    operation("block", "give back what is warm", cool_down),
+    operation("frozen", "freeze 100 KB, view them, drop", freeze),
+    operation("frozen", "open what is frozen, and view it", open_frozen),
     operation("reference", "make and drop", make_and_drop),
     operation("reference", "open and drop", open_and_drop),
     operation("reference", "open beside 600 others", open_beside_many),
@@ -132,6 +136,63 @@ fn enough_is_warm() -> Case {
         Ok(())
     };
     Case::new(run, check).early()
+}
+
+/// Free memory that nobody has used for a while goes back to the system.
+fn cool_down() -> Case {
+    let before = || {
+        alloc::release(alloc::reserve(Kind::Raw, 200_000, false).unwrap()).unwrap();
+        let header = arena::arena().unwrap().header();
+        // More than stays warm for good; a repair counts anew.
+        header.chunks_warm.store(1 << 20, SeqCst);
+        header.warm_at.store(0, SeqCst);
+    };
+    Case::new(|| alloc::cool().unwrap(), |_| usable())
+        .before(before)
+        .early()
+}
+
+fn freeze_bytes(bytes: &[u8]) -> Frozen {
+    // SAFETY: they live for the call.
+    unsafe { Frozen::copy_of(bytes.as_ptr(), bytes.len()) }.unwrap()
+}
+
+fn content(view: &View) -> &[u8] {
+    // SAFETY: as many bytes as the view has, which nobody writes to meanwhile.
+    unsafe { std::slice::from_raw_parts(view.start(), view.len()) }
+}
+
+fn freeze() -> Case {
+    let bytes = vec![7; 100_000];
+    let run = move || {
+        let frozen = freeze_bytes(&bytes);
+        let view = frozen.view(1, 99_999).unwrap();
+        assert_eq!(content(&view), &bytes[1..]);
+    };
+    Case::new(run, |_| usable()).early()
+}
+
+/// The victim writes to its view, which changes nothing for the others.
+fn open_frozen() -> Case {
+    let frozen = std::rc::Rc::new(freeze_bytes(&[7; 100_000]));
+    let (session, offset, generation) = frozen.handle().numbers().unwrap();
+    let kept = frozen.clone();
+    let run = move || {
+        // SAFETY: a second owner of the same handle, in a process that dies before the first
+        // one is dropped.
+        drop(unsafe { std::ptr::read(&*kept) });
+        let mine = Frozen::open(session, offset, generation, 100_000).unwrap();
+        let view = mine.view(0, 100_000).unwrap();
+        // SAFETY: the view's first byte.
+        unsafe { view.start().write_volatile(8) };
+    };
+    let check = move |_| {
+        let found = count(frozen.handle().offset());
+        ensure(found == 1, || format!("count {found} instead of 1"))?;
+        let same = frozen.bytes().unwrap().iter().all(|&byte| byte == 7);
+        ensure(same, || "frozen content has changed".into())
+    };
+    Case::new(run, check)
 }
 
 fn make_and_drop() -> Case {

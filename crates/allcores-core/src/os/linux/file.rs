@@ -253,6 +253,35 @@ fn touch(word: *mut u32) -> Result<bool> {
     }
 }
 
+/// Copies `len` bytes from `start` into the file at `offset`, where memory has been committed.
+///
+/// # Errors
+/// EFAULT when `start` can't be read.
+///
+/// # Safety
+/// There are `len` bytes at `start`, for as long as this takes.
+pub unsafe fn write_at(fd: c_int, start: *const u8, len: usize, offset: u64) -> Result<()> {
+    let mut done = 0;
+    while done < len {
+        let from = start.wrapping_add(done).cast();
+        // SAFETY: the rest of the caller's bytes.
+        let put = unsafe { libc::pwrite(fd, from, len - done, (offset as usize + done) as i64) };
+        match put {
+            1.. => done += put as usize,
+            -1 if errno() == libc::EINTR => continue,
+            -1 if matches!(
+                errno(),
+                libc::ENOSPC | libc::ENOMEM | libc::EFBIG | libc::EDQUOT
+            ) =>
+            {
+                return Err(Error::OutOfMemory { wanted: len });
+            }
+            _ => return Err(last("pwrite")),
+        }
+    }
+    Ok(())
+}
+
 /// Gives the pages of `[offset, offset + len)` back to the system; they read as zero then.
 /// Whole pages only.
 pub fn give_back(fd: c_int, base: *mut u8, offset: usize, len: usize) -> Result<()> {

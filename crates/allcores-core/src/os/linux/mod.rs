@@ -12,9 +12,11 @@ use crate::error::{Error, Result};
 
 mod file;
 mod memory;
+mod pages;
 mod refused;
-pub use file::{anonymous, commit, fix_length, give_back, mapped_by};
+pub use file::{anonymous, commit, fix_length, give_back, mapped_by, write_at};
 pub use memory::{anonymous_memory, memory};
+pub use pages::is_written;
 use refused::Call;
 pub use refused::fallbacks;
 
@@ -71,9 +73,29 @@ pub fn map_shared(fd: c_int, len: usize) -> Result<*mut u8> {
     Ok(base.cast())
 }
 
-/// Undoes a mapping of [`map_shared`] that nobody has seen yet.
+/// Maps `len` bytes of `fd` from `offset` on, both multiples of the page size, for this process
+/// alone: what it writes there goes into copies of the pages, and not into the file.
+pub fn map_private(fd: c_int, offset: usize, len: usize) -> Result<*mut u8> {
+    // SAFETY: a new mapping at an address of the kernel's choice disturbs nothing.
+    let base = unsafe {
+        libc::mmap(
+            ptr::null_mut(),
+            len,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_NORESERVE,
+            fd,
+            offset as libc::off_t,
+        )
+    };
+    if base == libc::MAP_FAILED {
+        return Err(last("mmap"));
+    }
+    Ok(base.cast())
+}
+
+/// Undoes a mapping that nobody uses.
 pub fn unmap(base: *mut u8, len: usize) {
-    // SAFETY: the caller made exactly this mapping and kept it to itself.
+    // SAFETY: the caller made exactly this mapping, and nobody else knows of it any more.
     unsafe { libc::munmap(base.cast::<c_void>(), len) };
 }
 

@@ -13,8 +13,8 @@
 //! earlier use does not match.
 //!
 //! Small blocks come from chunks of one size class. Which chunk has room is only ever
-//! a hint; the words are the truth. Larger ones are runs of whole chunks, changed under
-//! one lock with a note of the change under way. The state table follows iceoryx2's
+//! a hint; the words are the truth. Larger ones are runs of whole chunks (chunks.rs). What
+//! is free keeps its memory for a while (warm.rs). The state table follows iceoryx2's
 //! index sets.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
@@ -22,10 +22,16 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
 use crate::arena::{Arena, CHUNK, Offset, Shared, arena};
 use crate::crash::crash_point;
 use crate::error::{Error, Result};
-use crate::lock::Guard;
 use crate::object::Kind;
-use crate::os;
 use crate::slot::{self, OWNER_MASK, Owner};
+
+mod chunks;
+mod warm;
+
+use chunks::{
+    CLOSING, EMPTY, HEAD, HOLE, SMALL, TAIL, close_chunk, open_chunk, release_large, reserve_large,
+};
+pub use warm::cool;
 
 /// Number of size classes.
 pub const CLASSES: usize = 20;
@@ -35,18 +41,6 @@ const SIZES: [usize; CLASSES] = [
     64, 128, 192, 256, 320, 448, 512, 640, 896, 1024, 1344, 2048, 2688, 4096, 5440, 8192, 10880,
     16384, 21760, 32768,
 ];
-
-/// Chunks committed at once when the arena grows by small pieces: system calls are
-/// then rare. A guess: 1 MiB.
-const GROW: usize = 16;
-/// Free chunks that keep their memory for the next use, because fresh pages cost far
-/// more than warm ones (measured 1.5 against 10.5 GB/s). A guess: 64 MiB.
-const WARM: u64 = 1024;
-/// What growth leaves to the rest of the program, which may want to fork a child. A guess.
-const SPARE: u64 = 8 << 20;
-/// The part of the memory left that a process may take before it asks again. A guess: others
-/// take from the same.
-const ALLOWED: u64 = 16;
 
 /// State of a block: nobody's.
 pub const FREE: u64 = 0;
@@ -103,19 +97,6 @@ fn pack(generation: u32, owner: Owner, kind: Kind, state: u64) -> u64 {
 fn free_word(generation: u32) -> u64 {
     (generation as u64) << GENERATION_SHIFT
 }
-
-/// State of a chunk: no memory behind it.
-const HOLE: u64 = 0;
-/// State of a chunk: free, with memory.
-const EMPTY: u64 = 1;
-/// State of a chunk: blocks of the class in the upper bits.
-const SMALL: u64 = 2;
-/// State of a chunk: the first of a large block.
-const HEAD: u64 = 3;
-/// State of a chunk: a further one of a large block.
-const TAIL: u64 = 4;
-/// State of a chunk of blocks of which none is in use, perhaps about to be free.
-const CLOSING: u64 = 5;
 
 /// What is known about a chunk.
 #[repr(C)]
@@ -234,6 +215,15 @@ pub fn reserve(kind: Kind, bytes: usize, zeroed: bool) -> Result<Offset> {
         turn_into(offset, kind)?;
     }
     Ok(offset)
+}
+
+/// Reserves a block that has its pages for itself; its content is arbitrary.
+///
+/// # Errors
+/// As of [`reserve`].
+pub fn reserve_whole(kind: Kind, bytes: usize) -> Result<Offset> {
+    let me = slot::me()?;
+    reserve_large(arena()?, me, kind, bytes.max(1), false)
 }
 
 /// Makes a block that this process has reserved one of `kind`: from here on its content
@@ -510,343 +500,6 @@ fn dec64(hint: &AtomicU64) {
         hint.store(0, Relaxed);
         crash_point!("alloc.hint: of a class put right");
     }
-}
-
-/// Takes the lock on the states of chunks, after finishing what a dead holder began.
-fn chunk_guard(arena: &Arena) -> Result<Guard<'static>> {
-    let header = arena.header();
-    Guard::new(&header.chunk_lock, || {
-        let first = header.chunk_intent[0].load(Acquire) as usize;
-        let n = header.chunk_intent[1].load(Acquire) as usize;
-        if n != 0
-            && first
-                .checked_add(n)
-                .is_some_and(|end| end <= arena.chunks_used())
-        {
-            // Whether the chunks were being taken or given back: nobody has them now.
-            // Their memory may or may not be there, so let it go to be certain.
-            arena.give_back(arena.data_at(first), n * CHUNK)?;
-            crash_point!("alloc.repair: memory given back");
-            let meta = meta_in(arena, first, 0)?;
-            let word = meta.word.load(Relaxed);
-            if state(word) != FREE {
-                meta.word
-                    .store(free_word(generation(word).wrapping_add(1)), Release);
-                crash_point!("alloc.repair: block FREE");
-            }
-            for i in first..first + n {
-                chunk(arena, i)?.state.store(HOLE, Release);
-                crash_point!("alloc.repair: chunk a HOLE");
-            }
-            header.chunk_first_free.fetch_min(first as u64, Relaxed);
-            crash_point!("alloc.repair: first free");
-        }
-        header.chunk_intent[1].store(0, Release);
-        crash_point!("alloc.repair: no intent");
-        // The count of warm chunks may be off; make it right. A chunk that was being
-        // closed stays in use: its blocks were not all seen to be free.
-        let mut warm = 0;
-        for i in 0..arena.chunks_used() {
-            let chunk = chunk(arena, i)?;
-            let state = chunk.state.load(Relaxed);
-            warm += u64::from(state == EMPTY);
-            if state & 255 == CLOSING {
-                chunk.state.store(state & !255 | SMALL, SeqCst);
-                crash_point!("alloc.repair: chunk SMALL again");
-            }
-        }
-        header.chunks_warm.store(warm, Relaxed);
-        crash_point!("alloc.repair: warm ones counted");
-        Ok(())
-    })
-}
-
-/// What this process may grow by before it asks again, in bytes.
-static ALLOWANCE: AtomicU64 = AtomicU64::new(0);
-/// How much free memory this process leaves warm, in bytes: less where memory is short.
-static KEPT: AtomicU64 = AtomicU64::new(WARM * CHUNK as u64);
-
-/// Whether there is memory for `bytes` more. The kernel commits shared memory as long as it
-/// can, and then kills somebody, in control groups as well: so it is asked what is left.
-/// That takes a while, so an answer allows some growth without a further question.
-fn may_grow(bytes: u64) -> bool {
-    if ALLOWANCE
-        .fetch_update(Relaxed, Relaxed, |left| left.checked_sub(bytes))
-        .is_ok()
-    {
-        return true;
-    }
-    let left = os::memory().1.saturating_sub(bytes);
-    let allowed = left.saturating_sub(SPARE) / ALLOWED;
-    ALLOWANCE.store(allowed, Relaxed);
-    KEPT.store(allowed.min(WARM * CHUNK as u64), Relaxed);
-    left >= SPARE
-}
-
-/// Finds `n` free chunks in a row and notes that they are about to change; with memory
-/// behind all of them. Says whether their content is zero. The caller holds the lock.
-fn take_chunks(arena: &Arena, n: usize, bytes: usize) -> Result<(usize, bool)> {
-    let header = arena.header();
-    let used = arena.chunks_used();
-    let mut first_free = None;
-    let mut run = 0;
-    let mut found = None;
-    let mut i = header.chunk_first_free.load(Relaxed) as usize;
-    while i < used {
-        let chunk = chunk(arena, i)?;
-        match chunk.state.load(Acquire) & 255 {
-            HOLE | EMPTY => {
-                first_free.get_or_insert(i);
-                run += 1;
-                i += 1;
-                if run == n {
-                    found = Some(i - n);
-                    break;
-                }
-            }
-            HEAD => {
-                run = 0;
-                i += (chunk.len.load(Acquire) as usize).clamp(1, arena.chunks());
-            }
-            _ => {
-                run = 0;
-                i += 1;
-            }
-        }
-    }
-    // The free chunks at the end of what is used count as well.
-    let start = found.unwrap_or(used - run.min(used));
-    if start + n > arena.chunks() {
-        return Err(Error::OutOfMemory { wanted: bytes });
-    }
-    let mut cold = 0;
-    for i in start..(start + n).min(used) {
-        cold += usize::from(chunk(arena, i)?.state.load(Acquire) == HOLE);
-    }
-    let fresh = (start + n).saturating_sub(used.max(start));
-    if !may_grow(((cold + fresh) * CHUNK) as u64) {
-        return Err(Error::OutOfMemory { wanted: bytes });
-    }
-    if start + n > used {
-        // New ground: descriptors and words first. More than is wanted, if it can be had.
-        let end = (start + n.max(GROW)).min(arena.chunks());
-        let more = (end - used).saturating_sub(fresh) * CHUNK;
-        let end = if may_grow(more as u64) {
-            end
-        } else {
-            start + n
-        };
-        let from = arena.chunk_at(used);
-        arena.commit(from, (arena.chunk_at(end) - from) as usize)?;
-        crash_point!("alloc.chunks: descriptors there");
-        arena.commit(arena.data_at(used), (end - used) * CHUNK)?;
-        crash_point!("alloc.chunks: memory there");
-        for i in used..end {
-            chunk(arena, i)?.state.store(EMPTY, Release);
-            crash_point!("alloc.chunks: new one EMPTY");
-        }
-        header.chunks_warm.fetch_add((end - used) as u64, Relaxed);
-        crash_point!("alloc.chunks: new ones counted");
-        header.chunks_used.store(end as u64, Release);
-        crash_point!("alloc.chunks: new ones in use");
-    }
-    arena.commit(arena.metas_at(start), os::PAGE)?;
-    crash_point!("alloc.chunks: words there");
-    // Noted first: if we die between here and the end of the change, the next holder
-    // of the lock undoes it.
-    header.chunk_intent[0].store(start as u64, Release);
-    crash_point!("alloc.chunks: intent, where");
-    header.chunk_intent[1].store(n as u64, Release);
-    crash_point!("alloc.chunks: intent");
-    if cold > 0 {
-        let committed = arena.commit(arena.data_at(start), n * CHUNK);
-        crash_point!("alloc.chunks: cold ones have memory");
-        if let Err(error) = committed {
-            arena.give_back(arena.data_at(start), n * CHUNK)?;
-            crash_point!("alloc.chunks: refused, given back");
-            for i in start..start + n {
-                if chunk(arena, i)?.state.swap(HOLE, Release) == EMPTY {
-                    dec64(&header.chunks_warm);
-                }
-                crash_point!("alloc.chunks: refused, a HOLE");
-            }
-            header.chunk_intent[1].store(0, Release);
-            crash_point!("alloc.chunks: refused, no intent");
-            return Err(error);
-        }
-    }
-    let mut warm = 0;
-    for i in start..start + n {
-        warm += u64::from(chunk(arena, i)?.state.load(Acquire) == EMPTY);
-    }
-    let left = header.chunks_warm.load(Relaxed).saturating_sub(warm);
-    header.chunks_warm.store(left, Relaxed);
-    crash_point!("alloc.chunks: warm ones counted");
-    if first_free == Some(start) || first_free.is_none() {
-        header.chunk_first_free.store((start + n) as u64, Relaxed);
-        crash_point!("alloc.chunks: first free behind");
-    } else if let Some(first) = first_free {
-        header.chunk_first_free.store(first as u64, Relaxed);
-        crash_point!("alloc.chunks: first free before");
-    }
-    Ok((start, warm == 0 || start >= used))
-}
-
-/// Makes a chunk into one of blocks of `class`.
-fn open_chunk(arena: &Arena, class: usize) -> Result<usize> {
-    let header = arena.header();
-    let _guard = chunk_guard(arena)?;
-    let n = per_chunk(class);
-    let (index, _) = take_chunks(arena, 1, SIZES[class])?;
-    let words = n * size_of::<Meta>();
-    if let Err(error) = arena.commit(arena.metas_at(index), words) {
-        chunk(arena, index)?.state.store(EMPTY, Release);
-        crash_point!("alloc.open: refused, EMPTY");
-        header.chunk_intent[1].store(0, Release);
-        crash_point!("alloc.open: refused, no intent");
-        return Err(error);
-    }
-    let chunk = chunk(arena, index)?;
-    chunk.free.store(n as u32, Relaxed);
-    crash_point!("alloc.open: chunk counts");
-    // Before others can take blocks of it: repairing the intent after a crash would take
-    // the chunk from under them. Without it the chunk is simply free.
-    header.chunk_intent[1].store(0, SeqCst);
-    crash_point!("alloc.open: no intent");
-    chunk.state.store(SMALL | (class as u64) << 8, SeqCst);
-    crash_point!("alloc.open: SMALL");
-    header.class_free[class].fetch_add(n as u64, Relaxed);
-    crash_point!("alloc.open: class counts");
-    header.class_hint[class].store(index as u64, Relaxed);
-    crash_point!("alloc.open: hint");
-    Ok(index)
-}
-
-/// Makes a chunk free again if none of its blocks is in use.
-fn close_chunk(arena: &Arena, index: usize, class: usize) -> Result<()> {
-    let header = arena.header();
-    let _guard = chunk_guard(arena)?;
-    let c = chunk(arena, index)?;
-    let open = SMALL | (class as u64) << 8;
-    let closing = CLOSING | (class as u64) << 8;
-    if c.state
-        .compare_exchange(open, closing, SeqCst, Relaxed)
-        .is_err()
-    {
-        return Ok(());
-    }
-    crash_point!("alloc.close: CLOSING");
-    let n = per_chunk(class);
-    let mut free = 0;
-    for block in 0..n {
-        free += usize::from(state(meta_in(arena, index, block)?.word.load(SeqCst)) == FREE);
-    }
-    if free < n {
-        c.free.store(free as u32, Relaxed);
-        crash_point!("alloc.close: in use, count right");
-        c.state.store(open, SeqCst);
-        crash_point!("alloc.close: in use, SMALL again");
-        return Ok(());
-    }
-    let before = header.class_free[class].load(Relaxed);
-    header.class_free[class].store(before.saturating_sub(n as u64), Relaxed);
-    crash_point!("alloc.close: class counts");
-    free_chunks(arena, index, 1)
-}
-
-/// Marks chunks free, with or without their memory. The caller holds the lock.
-fn free_chunks(arena: &Arena, first: usize, n: usize) -> Result<()> {
-    let header = arena.header();
-    header.chunk_intent[0].store(first as u64, Release);
-    crash_point!("alloc.free: intent, where");
-    header.chunk_intent[1].store(n as u64, Release);
-    crash_point!("alloc.free: intent");
-    let warm = header.chunks_warm.load(Relaxed).saturating_add(n as u64);
-    let keep = warm.saturating_mul(CHUNK as u64) <= KEPT.load(Relaxed);
-    if !keep {
-        arena.give_back(arena.data_at(first), n * CHUNK)?;
-        crash_point!("alloc.free: memory given back");
-    }
-    for i in first..first + n {
-        let state = if keep { EMPTY } else { HOLE };
-        chunk(arena, i)?.state.store(state, SeqCst);
-        crash_point!("alloc.free: chunk free");
-    }
-    if keep {
-        header.chunks_warm.fetch_add(n as u64, Relaxed);
-        crash_point!("alloc.free: warm ones counted");
-    }
-    header.chunk_first_free.fetch_min(first as u64, Relaxed);
-    crash_point!("alloc.free: first free");
-    header.chunk_intent[1].store(0, Release);
-    crash_point!("alloc.free: no intent");
-    Ok(())
-}
-
-fn reserve_large(
-    arena: &Arena,
-    me: Owner,
-    kind: Kind,
-    bytes: usize,
-    zeroed: bool,
-) -> Result<Offset> {
-    let n = bytes.div_ceil(CHUNK);
-    if n > arena.chunks() {
-        return Err(Error::OutOfMemory { wanted: bytes });
-    }
-    let (first, clean) = {
-        let _guard = chunk_guard(arena)?;
-        let (first, clean) = take_chunks(arena, n, bytes)?;
-        let meta = meta_in(arena, first, 0)?;
-        for i in first + 1..first + n {
-            chunk(arena, i)?.state.store(TAIL, Release);
-            crash_point!("alloc.large: TAIL");
-        }
-        let head = chunk(arena, first)?;
-        head.len.store(n as u64, Release);
-        crash_point!("alloc.large: length");
-        let word = meta.word.load(Relaxed);
-        meta.word
-            .store(pack(generation(word), me, kind, RESERVED), Release);
-        crash_point!("alloc.large: RESERVED");
-        head.state.store(HEAD, Release);
-        crash_point!("alloc.large: HEAD");
-        arena.header().chunk_intent[1].store(0, Release);
-        crash_point!("alloc.large: no intent");
-        (first, clean)
-    };
-    let offset = arena.data_at(first);
-    if zeroed && !clean {
-        let start = arena.bytes(offset, bytes)?;
-        // SAFETY: the block was just reserved by us, nobody else may touch it.
-        unsafe { start.write_bytes(0, bytes) };
-        crash_point!("alloc.large: zeroed");
-    }
-    Ok(offset)
-}
-
-fn release_large(arena: &Arena, first: usize, meta: &Meta) -> Result<()> {
-    let _guard = chunk_guard(arena)?;
-    let n = chunk(arena, first)?.len.load(Acquire) as usize;
-    if n == 0 || n > arena.chunks_used().saturating_sub(first) {
-        return Err(Error::Corrupt {
-            what: "a block's length",
-        });
-    }
-    // Noted first: until then a crash leaves the block to the sweep, from then on to the
-    // next holder of the lock. The word goes before the chunks do, or a crash in between
-    // would leave a word that the chunk's next use takes for a block of its own.
-    let header = arena.header();
-    header.chunk_intent[0].store(first as u64, SeqCst);
-    crash_point!("alloc.release_large: intent, where");
-    header.chunk_intent[1].store(n as u64, SeqCst);
-    crash_point!("alloc.release_large: intent");
-    meta.refs.store(0, Relaxed);
-    crash_point!("alloc.release_large: count 0");
-    let next = generation(meta.word.load(Relaxed)).wrapping_add(1);
-    meta.word.store(free_word(next), SeqCst);
-    crash_point!("alloc.release_large: FREE");
-    free_chunks(arena, first, n)
 }
 
 /// Calls `visit` for each block that is not free: place, words.

@@ -1,0 +1,154 @@
+//! Frozen content: seen by everybody, changed by nobody, sent on without a copy.
+
+#![allow(missing_docs)]
+
+mod common;
+
+use allcores_core::frozen::{Frozen, View, find};
+use allcores_core::{Error, alloc};
+use common::{alone, child};
+
+fn freeze(bytes: &[u8]) -> Frozen {
+    // SAFETY: they live for the call.
+    unsafe { Frozen::copy_of(bytes.as_ptr(), bytes.len()) }.unwrap()
+}
+
+fn bytes(view: &View) -> &mut [u8] {
+    // SAFETY: as many bytes as the view has, used by one thread of the test.
+    unsafe { std::slice::from_raw_parts_mut(view.start(), view.len()) }
+}
+
+fn pattern(len: usize) -> Vec<u8> {
+    (0..len).map(|i| (i * 7 + i / 4096) as u8).collect()
+}
+
+/// A view shows what was frozen, from any byte on, whatever becomes of the original.
+#[test]
+fn views_show_what_was_frozen() {
+    let _alone = alone();
+    for len in [1, 4096, 70_000, 3 << 20] {
+        let mut original = pattern(len);
+        let expected = original.clone();
+        let frozen = freeze(&original);
+        original.fill(0);
+        for from in [0, 1, len / 2, len - 1] {
+            let view = frozen.view(from, len - from).unwrap();
+            assert_eq!(bytes(&view), &expected[from..], "{len} from {from}");
+        }
+        assert!(frozen.view(1, len).is_err());
+        assert_eq!(bytes(&frozen.view(0, 0).unwrap()), &[]);
+    }
+}
+
+/// What one writes to its view is its own, and ends with the view.
+#[test]
+fn a_view_is_private() {
+    let _alone = alone();
+    let original = pattern(300_000);
+    let frozen = freeze(&original);
+    let (one, other) = (
+        frozen.view(0, 300_000).unwrap(),
+        frozen.view(0, 300_000).unwrap(),
+    );
+    bytes(&one).fill(1);
+    assert_eq!(bytes(&other), &original);
+    assert_eq!(frozen.bytes().unwrap(), &original);
+}
+
+/// What nobody has written to is found again, and only that.
+#[test]
+fn an_untouched_view_is_found() {
+    let _alone = alone();
+    let frozen = freeze(&pattern(300_000));
+    let view = frozen.view(10, 200_000).unwrap();
+    let start = view.start().addr();
+    let (found, from) = find(start + 5000, 100).unwrap();
+    assert_eq!(found.handle().offset(), frozen.handle().offset());
+    assert_eq!((from, found.len()), (5010, 300_000));
+    assert!(find(start, 200_001).is_none(), "longer than the view");
+    assert!(find(start - 1, 10).is_none(), "before it");
+    // Reading is no writing.
+    assert_eq!(bytes(&view)[..100], pattern(300_000)[10..110]);
+    assert!(find(start, 200_000).is_some());
+    bytes(&view)[100_000] = 1;
+    assert!(find(start, 200_000).is_none());
+    assert!(find(start, 90_000).is_some(), "another page");
+    drop(view);
+    assert!(find(start, 10).is_none());
+}
+
+/// Its memory lives as long as a view of it, and then goes.
+#[test]
+fn a_view_keeps_it() {
+    let _alone = alone();
+    drop(freeze(&[1])); // this process's table of references is a block, too
+    let before = alloc::stats().unwrap().live_blocks;
+    let frozen = freeze(&pattern(100_000));
+    let (session, offset, generation) = frozen.handle().numbers().unwrap();
+    let view = frozen.view(0, 100_000).unwrap();
+    drop(frozen);
+    assert_eq!(bytes(&view), &pattern(100_000));
+    drop(view);
+    let gone = Frozen::open(session, offset, generation, 100_000).unwrap_err();
+    assert!(matches!(gone, Error::Stale { .. }));
+    assert_eq!(alloc::stats().unwrap().live_blocks, before);
+}
+
+/// A child of fork has views of its own, and finds them.
+#[test]
+fn views_go_through_a_fork() {
+    let _alone = alone();
+    let frozen = freeze(&pattern(100_000));
+    let view = frozen.view(0, 100_000).unwrap();
+    let ours = child(|| {
+        let same = bytes(&view) == pattern(100_000);
+        let known = find(view.start().addr(), 100_000).is_some();
+        bytes(&view)[0] = 99;
+        same && known && find(view.start().addr(), 100_000).is_none()
+    });
+    assert_eq!(ours.wait(), 0);
+    assert_eq!(bytes(&view), &pattern(100_000));
+    assert!(find(view.start().addr(), 100_000).is_some());
+}
+
+/// Memory that can't be read is an error, and nothing is lost.
+#[test]
+fn what_cannot_be_read_is_an_error() {
+    let _alone = alone();
+    drop(freeze(&[1]));
+    let before = alloc::stats().unwrap().live_blocks;
+    // SAFETY: none: the kernel finds out that nothing is there.
+    let refused = unsafe { Frozen::copy_of(std::ptr::without_provenance(4096), 2 << 20) };
+    assert!(matches!(
+        refused,
+        Err(Error::Os {
+            call: "pwrite",
+            errno: libc::EFAULT
+        })
+    ));
+    assert_eq!(alloc::stats().unwrap().live_blocks, before);
+}
+
+/// What was large and free for a while goes back to the system, but for some.
+#[test]
+fn free_memory_cools() {
+    let _alone = alone();
+    drop(freeze(&vec![1; 200 << 20]));
+    let warm = alloc::stats().unwrap().warm_bytes;
+    assert!(warm >= 200 << 20, "{warm} bytes are warm");
+    alloc::cool().unwrap();
+    assert_eq!(alloc::stats().unwrap().warm_bytes, warm, "not at once");
+    let header = allcores_core::arena::arena().unwrap().header();
+    for _ in 0..10 {
+        // As if it had been long ago.
+        header
+            .warm_at
+            .store(0, std::sync::atomic::Ordering::Relaxed);
+        alloc::cool().unwrap();
+    }
+    let warm = alloc::stats().unwrap().warm_bytes;
+    assert_eq!(warm, 64 << 20, "{warm} bytes stay warm");
+    // And is there again when it is wanted.
+    let again = freeze(&vec![2; 100 << 20]);
+    assert!(again.bytes().unwrap().iter().all(|&byte| byte == 2));
+}
