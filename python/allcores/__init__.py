@@ -38,6 +38,9 @@ if _TYPE_CHECKING:
     from allcores.calls import imap as imap
     from allcores.calls import map as map
     from allcores.executor import ProcessPoolExecutor as ProcessPoolExecutor
+    from allcores.shared.array import shared_array as shared_array
+    from allcores.shared.put import Ref as Ref
+    from allcores.shared.put import put as put
     from allcores.task.seeds import task_seed as task_seed
 
 # Not `map`: after `from allcores import *` the builtin has to be what it was.
@@ -61,6 +64,7 @@ __all__ = [
     "RLock",
     "RawArray",
     "RawValue",
+    "Ref",
     "Semaphore",
     "SimpleQueue",
     "TimeoutError",
@@ -78,10 +82,12 @@ __all__ = [
     "imap",
     "log_to_stderr",
     "parent_process",
+    "put",
     "reducer",
     "set_executable",
     "set_forkserver_preload",
     "set_start_method",
+    "shared_array",
     "task_seed",
 ]
 
@@ -145,4 +151,14 @@ def __getattr__(name: str) -> _Any:
 
         globals()[name] = found = getattr(calls, name)
         return found
+    if name in ("Ref", "put"):
+        from allcores.shared import put as module
+
+        globals().update(Ref=module.Ref, put=module.put)
+        return getattr(module, name)
+    if name == "shared_array":
+        from allcores.shared.array import shared_array
+
+        globals()[name] = shared_array
+        return shared_array
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

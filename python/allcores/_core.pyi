@@ -131,6 +131,68 @@ class Block:
     def __buffer__(self, flags: int, /) -> memoryview: ...
 
 @final
+class Frozen:
+    """Content in shared memory that nobody changes any more: a read-only buffer."""
+
+    @staticmethod
+    def from_handle(session: int, offset: int, generation: int, nbytes: int) -> Frozen:
+        """Open what another process has frozen.
+
+        Raises:
+            ValueError: It is gone, or of another program (`allcores.errors.StaleHandle`).
+        """
+    def handle(self) -> Handle:
+        """Return what another process needs to open it, beside its size."""
+    @property
+    def offset(self) -> int:
+        """Where it is, in bytes from the start of the arena."""
+    @property
+    def nbytes(self) -> int:
+        """Its size in bytes."""
+    def view(self, start: int, nbytes: int) -> View:
+        """Return a view of a part of it, for this process alone.
+
+        Args:
+            start: Its first byte.
+            nbytes: How many.
+
+        Raises:
+            ValueError: There are not so many.
+            MemoryError: It can't be mapped, and there is no memory for a copy.
+        """
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+
+@final
+class View:
+    """Memory that looks like frozen content, as a writable buffer of bytes.
+
+    It is the same memory until somebody writes to it: then the kernel copies the page, for this
+    process alone.
+    """
+
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+
+def freeze(buffer: Buffer, before: Frozen | None = None) -> Frozen:
+    """Copy a buffer into shared memory, where nobody will change it.
+
+    Args:
+        buffer: Without gaps in its memory, in any order of dimensions.
+        before: Returned instead when its content is the same.
+
+    Raises:
+        MemoryError: No memory of that size is left.
+    """
+
+def find(buffer: Buffer) -> tuple[Frozen, int] | None:
+    """Return what a buffer is frozen as and its first byte in there; None when it isn't.
+
+    It is when it lies in a `View` of this process and nobody has written to its pages.
+    """
+
+def address(buffer: Buffer) -> tuple[int, int]:
+    """Return where the memory of a buffer begins in this process, and its size in bytes."""
+
+@final
 class Ring:
     """A queue of items between any number of processes, first in, first out for each sender.
 

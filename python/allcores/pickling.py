@@ -5,7 +5,8 @@ goes through launch/by_value.py: functions and classes of `__main__`, closures a
 by value, everything importable by name.
 
 Shared objects travel as small handles. Their ``__reduce__`` calls `note_sent`, so that whoever
-sends the bytes can hold the memory until they have arrived.
+sends the bytes can hold the memory until they have arrived. Large buffers travel in the same way
+(buffers.py), where somebody holds it.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ from contextlib import contextmanager
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
-from allcores import _core
+from allcores import _core, buffers
+from allcores.buffers import Refs
 from allcores.errors import NotPicklable
 
-__all__ = ["dumps", "explain", "loads", "note_sent", "pack", "sending"]
+__all__ = ["Refs", "dumps", "explain", "loads", "note_sent", "pack", "sending"]
 
 
 # Nobody can change how these are pickled, and they hold no handles.
@@ -30,10 +32,11 @@ _PLAIN = frozenset((type(None), bool, int, float, complex, str, bytes))
 
 
 class _Collector(threading.local):
-    refs: list[int] | None = None
+    refs: Refs | None = None
 
 
 _collector = _Collector()
+_NONE = Refs()  # nobody adds to it
 
 
 class _OnePassOnly(Exception):
@@ -55,7 +58,7 @@ def _plain_reducers() -> dict[Any, Any]:
     # Types are registered, but hardly ever taken out or given another reducer.
     seen = (len(registered), len(copyreg.dispatch_table))
     if seen != _reducers_seen:
-        _reducers = dict(copyreg.dispatch_table)
+        _reducers = {**buffers.REDUCERS, **copyreg.dispatch_table}
         _reducers |= {
             kind: reduce
             if reduce.__module__ in ("multiprocessing.reduction", "multiprocessing.managers")
@@ -79,28 +82,30 @@ def dumps(obj: Any, what: str = "the object") -> bytes:
     """
     refs = _collector.refs
     mark = 0 if refs is None else len(refs)
+    large: list[pickle.PickleBuffer] = []
     try:
         stream = io.BytesIO()
-        pickler = pickle.Pickler(stream, 5)
+        aside = None if refs is None else buffers.aside(large)
+        pickler = pickle.Pickler(stream, 5, buffer_callback=aside)
         pickler.dispatch_table = _plain_reducers()
         pickler.dump(obj)
         data = stream.getvalue()
         if b"_main__" not in data:  # nor "__mp_main__", see by_value.MAIN
-            return data
+            return data if refs is None or not large else buffers.enclose(data, large, refs)
     except MemoryError:
         raise
     except Exception:
         pass  # the other pickler does all that this one does, and says why when it can't
     if refs is not None:
         del refs[mark:]
-    return _dumps_by_value(obj, what)
+    return _dumps_by_value(obj, what, refs)
 
 
-def _dumps_by_value(obj: Any, what: str) -> bytes:
+def _dumps_by_value(obj: Any, what: str, refs: Refs | None) -> bytes:
     from allcores.launch import by_value
 
     try:
-        return by_value.dumps(obj)
+        return by_value.dumps(obj, refs)
     except (MemoryError, NotPicklable):
         raise
     except Exception as error:
@@ -128,13 +133,14 @@ def explain(error: BaseException) -> BaseException:
 
 
 @contextmanager
-def sending() -> Iterator[list[int]]:
+def sending() -> Iterator[Refs]:
     """Collect the arena offsets of the handles that this thread pickles in the block.
 
-    The sender has to keep the memory behind them until the receiver has unpickled them.
+    The sender has to keep the memory behind them until the receiver has unpickled them, and what
+    is yielded for as long: it keeps the large buffers.
     """
     previous = _collector.refs
-    refs: list[int] = []
+    refs = Refs()
     _collector.refs = refs
     try:
         yield refs
@@ -154,22 +160,32 @@ def note_sent(offset: int) -> None:
         _collector.refs.append(offset)
 
 
-def pack(obj: Any, what: str = "the object") -> tuple[bytes, list[int]]:
+def pack(
+    obj: Any,
+    what: str = "the object",
+    known: dict[buffers.Key, pickle.PickleBuffer] | None = None,
+) -> tuple[bytes, Refs]:
     """Return `obj` as bytes, and the arena offsets of the handles in it.
+
+    Large buffers are kept by the second until both have been sent.
 
     Args:
         obj: what to send.
         what: what it is to the user; opens the message of an error.
+        known: where several objects are sent that don't change meanwhile, the same dict for each:
+            what they have in common is copied once.
 
     Raises:
         NotPicklable: it can't travel; the message says which part of it, why, and what to do.
     """
     if type(obj) in _PLAIN:
-        return pickle.dumps(obj, 5), []
+        return pickle.dumps(obj, 5), _NONE
     # What `sending` does, without a context manager's cost: this is the way of every queue item
     # and every task.
     previous = _collector.refs
-    refs: list[int] = []
+    refs = Refs()
+    if known is not None:
+        refs.known = known
     _collector.refs = refs
     try:
         return dumps(obj, what), refs

@@ -18,7 +18,7 @@ pub fn encode(obj: &Any<'_>, own: u64, what: &'static str) -> PyResult<Fresh> {
     match plain(obj) {
         Some(made) => made.map_err(|error| raise(obj.py(), error)),
         None => {
-            let (bytes, refs) = pickle(obj, own, what)?;
+            let (bytes, refs, _kept) = pickle(obj, own, what)?;
             Fresh::pickle(bytes.as_bytes(), &refs).map_err(|error| raise(obj.py(), error))
         }
     }
@@ -59,20 +59,22 @@ pub fn small_int(int: &Bound<'_, PyInt>) -> Option<i64> {
     (overflow == 0).then_some(value)
 }
 
-/// Pickles an object that goes into the container at `own`, with the objects it refers to.
+/// Pickles an object that goes into the container at `own`: its bytes, the objects it refers
+/// to, and what keeps those until the item does.
 pub fn pickle<'py>(
     obj: &Any<'py>,
     own: u64,
     what: &'static str,
-) -> PyResult<(Bound<'py, PyBytes>, Vec<u64>)> {
+) -> PyResult<(Bound<'py, PyBytes>, Vec<u64>, Any<'py>)> {
     static PACK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let py = obj.py();
     let pack = PACK.import(py, "allcores.shared.items", "pack")?;
-    let (bytes, refs): (Bound<'_, PyBytes>, Vec<u64>) = pack.call1((obj, what))?.extract()?;
+    let packed = pack.call1((obj, what))?;
+    let (bytes, refs): (Bound<'_, PyBytes>, Vec<u64>) = packed.extract()?;
     // An item that refers to its own container would keep it for ever; who reads the item
     // holds the container anyway.
     let refs = refs.into_iter().filter(|&offset| offset != own).collect();
-    Ok((bytes, refs))
+    Ok((bytes, refs, packed))
 }
 
 /// Turns an item into a Python object, after it has left the container.

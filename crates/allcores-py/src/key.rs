@@ -95,7 +95,7 @@ impl<'py> Key<'py> {
         } else if let Some(text) = exact_text(&self.object) {
             Fresh::text(text)
         } else {
-            let (bytes, refs) = pickle(&self.object, own, "the dict key")?;
+            let (bytes, refs, _kept) = pickle(&self.object, own, "the dict key")?;
             let canonical = self.probe.canonical().to_bytes();
             Fresh::key(&canonical, self.probe.origin(), bytes.as_bytes(), &refs)
         };

@@ -6,6 +6,7 @@ keeps its traceback.
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from abc import abstractmethod
@@ -185,6 +186,9 @@ def perform(what: int, func: Callable[..., Any], payload: Any) -> Any:
         func: what to call.
         payload: the kind's.
     """
+    put = sys.modules.get("allcores.shared.put")
+    if put is not None:
+        func = _with_objects(func, put.Ref)
     if what == ONE:
         return func(payload)
     if what == STAR_ONE:
@@ -196,6 +200,23 @@ def perform(what: int, func: Callable[..., Any], payload: Any) -> Any:
     if what == MAP:
         return [func(item) for item in items[start:stop]]
     return [func(*item) for item in items[start:stop]]
+
+
+def _with_objects(func: Callable[..., Any], ref: type[Any]) -> Callable[..., Any]:
+    """Return what calls `func` with the objects of arguments that are a `Ref`.
+
+    In another process they would have arrived as these, wherever in an argument they are; nobody
+    looks into the arguments here.
+    """
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        args = tuple(arg.get() if isinstance(arg, ref) else arg for arg in args)
+        for name, arg in kwargs.items():
+            if isinstance(arg, ref):
+                kwargs[name] = arg.get()
+        return func(*args, **kwargs)
+
+    return call
 
 
 def _forget_engine(error: BaseException) -> None:

@@ -35,6 +35,8 @@ from typing import Any
 
 import cloudpickle.cloudpickle as _cp
 
+from allcores import buffers
+from allcores.buffers import Refs
 from allcores.launch import names, rebuild
 from allcores.launch.rebuild import DEFINITION, MISSING, VALUE, Entry
 
@@ -80,9 +82,14 @@ class LeftOut(Exception):
 
 
 class Message:
-    """One message in the making."""
+    """One message in the making.
 
-    def __init__(self) -> None:
+    Args:
+        refs: gets what travels along; None when nobody would keep it until the message arrives.
+    """
+
+    def __init__(self, refs: Refs | None) -> None:
+        self._refs = refs
         self.entries: dict[str, Entry] = {}
         self._waiting: dict[str, Any] = {}
         self._errors: dict[str, Exception] = {}
@@ -115,9 +122,16 @@ class Message:
 
     def _dump(self, obj: Any, root: str | None) -> tuple[bytes, set[str], dict[str, None]]:
         stream = io.BytesIO()
-        pickler = Pickler(stream, self, root)
+        large: list[pickle.PickleBuffer] = []
+        # A definition is kept as it came, to be sent on: what travels beside would be gone then.
+        refs = self._refs if root is None else None
+        aside = None if refs is None else buffers.aside(large)
+        pickler = Pickler(stream, self, root, aside)
         pickler.dump(obj)
-        return stream.getvalue(), pickler.hard, pickler.soft
+        data = stream.getvalue()
+        if refs is not None and large:
+            data = buffers.enclose(data, large, refs)
+        return data, pickler.hard, pickler.soft
 
     def _entry(self, name: str, value: Any) -> Entry:
         definition = main_path(value) == name
@@ -202,14 +216,17 @@ def main_path(obj: Any) -> str | None:
 class Pickler(_cp.Pickler):  # type: ignore[misc]
     """Pickles one entry, or the body, of a message."""
 
-    def __init__(self, stream: io.BytesIO, message: Message, root: str | None) -> None:
+    def __init__(
+        self, stream: io.BytesIO, message: Message, root: str | None, aside: Any = None
+    ) -> None:
         # The C pickler looks at it once, as it is initialised.
         self.dispatch_table = ChainMap(
             ForkingPickler._extra_reducers,  # type: ignore[attr-defined]
             _REDUCERS,
+            buffers.REDUCERS,
             _cp.Pickler.dispatch_table,
         )
-        super().__init__(stream, protocol=pickle.HIGHEST_PROTOCOL)
+        super().__init__(stream, protocol=pickle.HIGHEST_PROTOCOL, buffer_callback=aside)
         self._message = message
         self._root = root
         self._filled: set[int] = set()  # cells whose content has been written
@@ -365,6 +382,11 @@ _REDUCERS: dict[Any, Any] = {
 }
 
 
-def dumps(obj: Any) -> bytes:
-    """Return a message that carries `obj`, functions and classes of `__main__` included."""
-    return Message().dumps(obj)
+def dumps(obj: Any, refs: Refs | None = None) -> bytes:
+    """Return a message that carries `obj`, functions and classes of `__main__` included.
+
+    Args:
+        obj: what to send.
+        refs: gets what travels along; None for nothing.
+    """
+    return Message(refs).dumps(obj)

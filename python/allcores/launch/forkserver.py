@@ -314,12 +314,11 @@ class Popen(_std.Popen):
 
     _fds: list[int]
     data: int  # the child reads from its other end, for life
+    _kept: Any  # what its arguments need until it has them
 
     def _launch(self, process_obj: Any) -> None:
         _forkserver.ensure_running()  # it starts up while the arguments are being pickled
         body = payload.pack(self, process_obj, environ=os.environ.copy())
-        # See spawn.py.
-        self._kept: Any = (process_obj._target, process_obj._args, process_obj._kwargs)
         child = None if self._fds else blank.take(self.method, _given())
         if child is None:
             child = _start(self._fds)

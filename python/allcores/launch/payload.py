@@ -45,11 +45,13 @@ def pack(popen: Any, process_obj: Any, **more: Any) -> bytes:
     )
     set_spawning_popen(popen)
     try:
-        # The handles in it need no hold of their own: `popen` keeps the arguments alive.
-        with pickling.sending():
+        with pickling.sending() as refs:
             body = _dump(process_obj)
     finally:
         set_spawning_popen(None)
+    # The child holds nothing of the arena before it has unpickled this: until then it must live
+    # here. `poll` lets go of it.
+    popen._kept = (refs, process_obj._target, process_obj._args, process_obj._kwargs)
     return b"".join((_LENGTH.pack(len(facts)), _LENGTH.pack(len(body)), facts, body))
 
 

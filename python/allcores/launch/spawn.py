@@ -96,12 +96,10 @@ class Popen(_std.Popen):
 
     _fds: list[int]
     data: int  # the child reads from its other end, for life
+    _kept: Any  # what its arguments need until it has them
 
     def _launch(self, process_obj: Any) -> None:
         body = payload.pack(self, process_obj)
-        # The child holds nothing of the arena before it has unpickled its arguments: until
-        # then they must live here. `poll` lets go of them.
-        self._kept: Any = (process_obj._target, process_obj._args, process_obj._kwargs)
         child = None if self._fds else blank.take(self.method, _given())
         if child is None:
             child = _start(self._fds)

@@ -2,5 +2,5 @@
 
 ``values``: ctypes values and arrays. ``list``: a list. ``dict``: a dict; ``keys`` says when keys
 are equal, ``views`` what ``keys()`` and the like return. ``items``: what containers hold.
-``manager``: what ``Manager()`` returns.
+``manager``: what ``Manager()`` returns. ``array``: NumPy arrays. ``put``: objects stored once.
 """

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from allcores import _core, pickling
+from allcores.buffers import Key, Refs
 from allcores.engines.contract import TERMINATE
 from allcores.errors import NotPicklable
 from allcores.task.function import Function
@@ -14,6 +15,9 @@ from allcores.task.records import CALL, ONE, STAR_ONE, kind
 
 if TYPE_CHECKING:
     from allcores.task.line import Line
+
+# Large buffers that a job has sent before (`allcores.buffers.Refs`).
+Known = dict[Key, pickle.PickleBuffer] | None
 
 # Errors that mean "can't be pickled". Any other one is the object's own, raised by its
 # __reduce__ or __getstate__, and means what it says.
@@ -112,7 +116,8 @@ def each(
                 if start == stop or (count and not line.has_room()):
                     break
                 part = start + shift
-            line.note(1, _post(line, function, first + part, what, items[start], part))
+            payload = items[start]
+            line.note(1, _post(line, function, first + part, what, payload, part, job._known))
         except Exception as error:
             _fail(line, job, part, error)
         start += 1
@@ -143,7 +148,7 @@ def several(
     """
     tag = job._job << 32 | part
     try:
-        put_items(line, function, tag, what, items, start, stop, job._first(part))
+        put_items(line, function, tag, what, items, start, stop, job._first(part), job._known)
     except Exception as error:
         _fail(line, job, part, error)
 
@@ -157,6 +162,7 @@ def put_items(
     start: int,
     stop: int,
     first: int,
+    known: Known = None,
 ) -> None:
     """As `several`, but raise what keeps an item from travelling.
 
@@ -169,11 +175,12 @@ def put_items(
         start: index of the first.
         stop: index behind the last.
         first: index, in the whole input, of the first.
+        known: large buffers of other tasks of the job, when none of its input changes.
     """
     nbytes = 0
     if not function.refs:
         nbytes = _core.post_items(line.tasks, tag, function.head, what, items, start, stop)
-    line.note(1, nbytes or _post(line, function, tag, what, items[start:stop], first))
+    line.note(1, nbytes or _post(line, function, tag, what, items[start:stop], first, known))
 
 
 def _fail(line: Line, job: Any, part: int, error: Exception) -> None:
@@ -183,18 +190,28 @@ def _fail(line: Line, job: Any, part: int, error: Exception) -> None:
         job._failed(part, error)
 
 
-def _post(line: Line, function: Function, tag: int, what: int, payload: Any, first: int) -> int:
-    data, refs = _pack(function, what, payload, first)
-    if function.refs:
-        refs = [*refs, *function.refs]
-    line.tasks.put(function.head + data, refs, tag, None, kind(what))
-    return len(data)
+def _post(
+    line: Line,
+    function: Function,
+    tag: int,
+    what: int,
+    payload: Any,
+    first: int,
+    known: Known = None,
+) -> int:
+    data, refs = _pack(function, what, payload, first, known)
+    # (What is in `refs` is kept by it until the task has it.)
+    all_refs = [*refs, *function.refs] if function.refs else refs
+    line.tasks.put(function.head + data, all_refs, tag, None, kind(what))
+    return len(data) + refs.nbytes
 
 
-def _pack(function: Function, what: int, payload: Any, first: int) -> tuple[bytes, list[int]]:
+def _pack(
+    function: Function, what: int, payload: Any, first: int, known: Known
+) -> tuple[bytes, Refs]:
     name = function.name
     try:
-        return pickling.pack(payload, f"the arguments of {name!r}")
+        return pickling.pack(payload, f"the arguments of {name!r}", known)
     except NotPicklable as error:
         if function.numbered and what != CALL:  # the index is not the user's
             payload = payload[1] if what in (ONE, STAR_ONE) else [item for _, item in payload]

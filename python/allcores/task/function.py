@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 from weakref import WeakKeyDictionary
 
 from allcores import _core, pickling
+from allcores.buffers import Refs
 from allcores.errors import NotPicklable
 from allcores.task.records import HEAD, SETS_GLOBALS
 
@@ -33,6 +34,8 @@ _INLINE_BYTES = 40
 # as they are.
 _REMEMBERED = 8
 _SHORT_BYTES = 1000
+# And how many bytes of large buffers that they refer to, at most (a guess).
+_KEPT_BYTES = 1 << 30
 # In what launch/by_value.py packs, and in nothing else.
 _BY_VALUE = b"allcores.launch.rebuild"
 
@@ -45,7 +48,7 @@ class Function:
     Args:
         name: its name, for messages.
         data: it, packed.
-        refs: arena offsets of the handles in that.
+        refs: arena offsets of the handles in that; keeps its large buffers.
         often: whether several tasks will carry it; then workers remember it.
         owner: keeps what the handles refer to.
 
@@ -56,13 +59,14 @@ class Function:
     __slots__ = ("head", "kept", "name", "numbered", "refs")
 
     def __init__(
-        self, name: str, data: bytes, refs: list[int], often: bool, owner: object = None
+        self, name: str, data: bytes, refs: Refs, often: bool, owner: object = None
     ) -> None:
         self.name = name
-        self.refs = refs
+        # Frozen blocks are kept here as long as a call of it is under way: no task has to do it.
+        self.refs: list[int] = refs if len(refs) > len(refs.kept) else []
         self.numbered = False
         # What it refers to has to live until the last task has been done.
-        self.kept: Any = (owner, None)
+        self.kept: Any = (owner, refs, None)
         number = next(_numbers) if often else 0
         flags = SETS_GLOBALS if _BY_VALUE in data else 0
         if often and len(data) > _INLINE_BYTES:
@@ -70,12 +74,12 @@ class Function:
             memoryview(block)[:] = data
             _, offset, generation = block.handle()
             self.head = HEAD.pack(number, offset, generation, len(data), flags)
-            self.kept = (owner, block)
+            self.kept = (owner, refs, block)
         else:
             self.head = HEAD.pack(number, 0, 0, len(data), flags) + data
 
 
-def _packed(func: Callable[..., Any]) -> tuple[str, bytes, list[int]]:
+def _packed(func: Callable[..., Any]) -> tuple[str, bytes, Refs]:
     name: str = getattr(func, "__qualname__", None) or repr(func)
     what = f"the function {name!r}"
     try:
@@ -101,8 +105,9 @@ class Packed:
         # The latest, which the next call is likely to be of: (function, mark, packed, names), where
         # names is None for one that is importable, and those that a constant one asks for.
         self._latest: tuple[Any, object, Any, tuple[str, ...] | None] = (None, None, None, None)
-        # The others by name and content, the latest last; None for one of a single call.
-        self._contents: OrderedDict[tuple[str, bytes], Function | None] = OrderedDict()
+        # The others by name and content, the latest last; what keeps its large buffers, for one
+        # of a single call: they are not copied again as long as they are the same.
+        self._contents: OrderedDict[tuple[str, bytes], Function | Refs] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, func: Callable[..., Any], often: bool) -> Function:
@@ -143,7 +148,7 @@ class Packed:
     def _by_content(self, func: Callable[..., Any], often: bool) -> Function:
         """Return `func`, packed now, or as it was packed when it had the same content."""
         name, data, refs = _packed(func)
-        if refs:
+        if len(refs) > len(refs.kept):  # shared objects, which are the same whatever is in them
             packed = Function(name, data, refs, often, func)
             packed.numbered = is_seeded(func)
             return packed
@@ -151,16 +156,27 @@ class Packed:
         contents = self._contents
         with self._lock:
             found = contents.get(key)
-            if found is None:
+            if not isinstance(found, Function):
                 # One for a single call is worth remembering when it comes for the second time.
                 often = often or key in contents
                 found = Function(name, data, refs, often)
                 found.numbered = is_seeded(func)
-                contents[key] = found if often else None
-                if len(contents) > _REMEMBERED:
-                    contents.popitem(last=False)
+                contents[key] = found if often else refs
+                self._forget()
             contents.move_to_end(key)
             return found
+
+    def _forget(self) -> None:
+        """Let go of what hasn't been called for the longest time."""
+        contents = self._contents
+        if len(contents) > _REMEMBERED:
+            contents.popitem(last=False)
+        left = _KEPT_BYTES
+        for key, known in reversed(list(contents.items())[:-1]):
+            refs: Refs = known.kept[1] if isinstance(known, Function) else known
+            left -= sum(frozen.nbytes for frozen in refs.kept)
+            if left < 0 and refs.kept:
+                del contents[key]
 
 
 def _digest(data: bytes) -> bytes:

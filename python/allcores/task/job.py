@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pickle import PickleBuffer
 from typing import Any
 
+from allcores.buffers import Key
 from allcores.task.options import PLAIN, Options
 from allcores.task.progress import Bar
 
@@ -19,6 +21,8 @@ class Job:
     # How often parts have failed; made with the first that does.
     _tried: dict[int, int] | None = None
     _bar: Bar | None = None
+    # Large buffers that its tasks carry, where the input can't change (allcores/buffers.py).
+    _known: dict[Key, PickleBuffer] | None = None
 
     def _lost(self, part: int, error: BaseException) -> None:
         """Take the news that a part has failed in a worker, or with it."""

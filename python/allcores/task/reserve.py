@@ -167,8 +167,6 @@ class Reserve:
         if popen._fds or len(body) > _MOST_BYTES:
             self._dismiss([popen])
             return False
-        # Until it has unpickled them, they must live here, as in `Popen._launch`.
-        popen._kept = (worker._target, worker._args, worker._kwargs)
         payload.send(popen.data, body)
         worker._popen = popen
         worker._sentinel = popen.sentinel

@@ -72,6 +72,9 @@ class MapResult(ApplyResult, _std.MapResult):  # type: ignore[type-arg]
         self._what = what
         self._each = ONE if what == MAP else STAR_ONE
         self._items = items
+        if type(items) in (list, tuple):
+            # It is the call's until the end, so what its items share is sent once.
+            self._known = {}
         self._length = length = len(items)
         self._workers: int = pool._processes
         self._chunksize = chunksize
@@ -297,4 +300,5 @@ class MapResult(ApplyResult, _std.MapResult):  # type: ignore[type-arg]
             self._bar.close(self._settled)
         super()._finish(early or not self._success)
         self._items = ()
+        self._known = None
         self._function = None

@@ -227,7 +227,7 @@ class _Hooks:
             func = pickling.loads(inline)
         return func
 
-    def pack(self, value: Any) -> tuple[bytes, list[int]]:
+    def pack(self, value: Any) -> tuple[bytes, pickling.Refs]:
         """Return a result as bytes, and the handles in it."""
         return pickling.pack(value, "the result")
 

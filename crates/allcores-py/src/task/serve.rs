@@ -540,13 +540,15 @@ impl Server {
         if let Some(encoding) = value::encode(value, &mut body) {
             return self.send(py, VALUE << 4 | encoding, tag, &body, &[]);
         }
-        let (data, refs) = self.pack(py, value)?;
+        let packed = self.pack(py, value)?;
+        let (data, refs): (Bound<'_, PyBytes>, Vec<u64>) = packed.extract()?;
         self.send(py, VALUE << 4 | PICKLE, tag, data.as_bytes(), &refs)
     }
 
     fn send_list(&self, py: Python<'_>, tag: u64, values: &Values<'_>, took: u64) -> PyResult<()> {
         let mut body = Vec::from(took.to_ne_bytes());
         let mut refs = Vec::new();
+        let packed;
         let encoding = match values {
             Values::None(count) => {
                 body.extend_from_slice(&(*count as u64).to_ne_bytes());
@@ -561,7 +563,8 @@ impl Server {
                 FLOATS
             }
             Values::Objects(list) => {
-                let (data, found) = self.pack(py, list.as_any())?;
+                packed = self.pack(py, list.as_any())?;
+                let (data, found): (Bound<'_, PyBytes>, Vec<u64>) = packed.extract()?;
                 body.extend_from_slice(data.as_bytes());
                 refs = found;
                 PICKLE
@@ -570,15 +573,11 @@ impl Server {
         self.send(py, LIST << 4 | encoding, tag, &body, &refs)
     }
 
-    fn pack<'py>(
-        &self,
-        py: Python<'py>,
-        value: &Bound<'py, PyAny>,
-    ) -> PyResult<(Bound<'py, PyBytes>, Vec<u64>)> {
+    /// A value's bytes and what travels along, which what is returned keeps.
+    fn pack<'py>(&self, py: Python<'py>, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         self.hooks
             .bind(py)
-            .call_method1(intern!(py, "pack"), (value,))?
-            .extract()
+            .call_method1(intern!(py, "pack"), (value,))
     }
 }
 
