@@ -14,6 +14,7 @@ know nothing of them. Whoever sends holds the blocks until the message does (`Re
 from __future__ import annotations
 
 import pickle
+import sys
 from array import array
 from collections import OrderedDict
 from collections.abc import Callable
@@ -23,13 +24,15 @@ from typing import Any
 from allcores import _core
 from allcores.errors import StaleHandle
 
-__all__ = ["LARGE", "REDUCERS", "Refs", "aside", "enclose"]
+__all__ = ["LARGE", "Known", "Refs", "aside", "enclose", "reducers"]
 
 # From how many bytes on a buffer is frozen: a mapping and its page faults cost about what copying
 # so much in and out of a pickle does, and a block takes as much at least.
 LARGE = 1 << 16
 # How many buffers that were frozen lately are remembered (a guess).
 _REMEMBERED = 64
+# How many that tasks of a call share are kept until it is done (a guess).
+_SHARED = 16
 
 Key = tuple[int, int]
 
@@ -40,14 +43,13 @@ class Refs(list[int]):
     Attributes:
         kept: frozen blocks that nothing else may keep.
         nbytes: that were copied for it.
-        known: buffers that can't change as long as this is used, by `_core.address`; None when
-            any may.
+        known: what other messages of the call had, when none of that changes meanwhile.
     """
 
     # (Most messages need neither of them: no instance has its own before it does.)
     kept: list[_core.Frozen] | tuple[()] = ()
     nbytes = 0
-    known: dict[Key, PickleBuffer] | None = None
+    known: Known | None = None
 
     def keep(self, frozen: _core.Frozen, nbytes: int) -> None:
         """Have a frozen block travel along.
@@ -61,6 +63,61 @@ class Refs(list[int]):
             self.kept = []
         self.kept.append(frozen)
         self.nbytes += nbytes
+
+
+class Known:
+    """Large buffers of one call whose input doesn't change: what tasks share is copied once.
+
+    Of a buffer that comes again the block is kept until the call is done. Which one will can't be
+    told, so one that comes for the first time is kept until the next: what comes for the second
+    time after others is perhaps copied twice.
+    """
+
+    def __init__(self) -> None:
+        # Each with the buffer, which is held so that nothing else can be at its address.
+        self._shared: OrderedDict[Key, tuple[PickleBuffer, _core.Frozen]] = OrderedDict()
+        self._lately: OrderedDict[Key, tuple[PickleBuffer, tuple[int, int, int]]] = OrderedDict()
+        self._last: _core.Frozen | None = None
+
+    def find(self, key: Key) -> _core.Frozen | None:
+        """Return what a buffer was frozen as, if that is still there.
+
+        Args:
+            key: where the buffer is.
+        """
+        if key in self._shared:
+            return self._shared[key][1]
+        if key not in self._lately:
+            return None
+        buffer, handle = self._lately[key]
+        try:
+            frozen = _core.Frozen.from_handle(*handle, key[1])
+        except StaleHandle:
+            return None
+        self._share(key, buffer, frozen)
+        return frozen
+
+    def add(self, key: Key, buffer: PickleBuffer, frozen: _core.Frozen) -> None:
+        """Remember what a buffer was frozen as.
+
+        Args:
+            key: where it is.
+            buffer: it.
+            frozen: its copy.
+        """
+        if key in self._lately:
+            self._share(key, buffer, frozen)
+            return
+        self._last = frozen
+        self._lately[key] = buffer, frozen.handle()
+        if len(self._lately) > _REMEMBERED:
+            self._lately.popitem(last=False)
+
+    def _share(self, key: Key, buffer: PickleBuffer, frozen: _core.Frozen) -> None:
+        self._lately.pop(key, None)
+        self._shared[key] = buffer, frozen
+        if len(self._shared) > _SHARED:
+            self._shared.popitem(last=False)
 
 
 def aside(large: list[PickleBuffer]) -> Callable[[PickleBuffer], bool]:
@@ -133,17 +190,17 @@ def _freeze(buffer: PickleBuffer, refs: Refs) -> Place:
         frozen, start = found
         refs.keep(frozen, 0)
     else:
-        key = _core.address(raw)
-        frozen, start = _copy(raw, key, refs), 0
-        if refs.known is not None:
-            if len(refs.known) >= _REMEMBERED:
-                refs.known.clear()
-            refs.known[key] = buffer  # held, so that nothing else can be at that address
+        frozen, start = _copy(buffer, raw, refs), 0
     _, offset, generation = frozen.handle()
     return offset, generation, frozen.nbytes, start, raw.nbytes
 
 
-def _copy(raw: memoryview, key: Key, refs: Refs) -> _core.Frozen:
+def _copy(buffer: PickleBuffer, raw: memoryview, refs: Refs) -> _core.Frozen:
+    key = _core.address(raw)
+    known = refs.known
+    if known is not None and (frozen := known.find(key)) is not None:
+        refs.keep(frozen, 0)
+        return frozen
     before = None
     handle = _recent.get(key)
     if handle is not None:
@@ -151,11 +208,10 @@ def _copy(raw: memoryview, key: Key, refs: Refs) -> _core.Frozen:
             before = _core.Frozen.from_handle(*handle, raw.nbytes)
         except StaleHandle:
             pass  # nobody has it any more
-    if before is not None and refs.known is not None and key in refs.known:
-        refs.keep(before, 0)
-        return before
     frozen = _core.freeze(raw, before)
     refs.keep(frozen, 0 if frozen is before else raw.nbytes)
+    if known is not None:
+        known.add(key, buffer, frozen)
     _recent[key] = frozen.handle()
     _recent.move_to_end(key)
     while len(_recent) > _REMEMBERED:
@@ -196,7 +252,29 @@ def _memoryview(buffer: Any, form: str, shape: tuple[int, ...], readonly: bool) 
     return view.toreadonly() if readonly else view
 
 
-REDUCERS: dict[type, Callable[[Any], Any]] = {
+def _reduce_ndarray(obj: Any) -> Any:
+    if obj.nbytes < LARGE or obj.dtype.hasobject:
+        return obj.__reduce_ex__(5)
+    if not (obj.flags.c_contiguous or obj.flags.f_contiguous):
+        obj = obj.copy()
+    if obj.dtype.kind in "mM":  # times have no buffer
+        return _times, (obj.view("i8"), obj.dtype)
+    return obj.__reduce_ex__(5)
+
+
+def _times(numbers: Any, dtype: Any) -> Any:
+    return numbers.view(dtype)
+
+
+_reducers: dict[type, Callable[[Any], Any]] = {
     array: _reduce_array,
     memoryview: _reduce_memoryview,
 }
+
+
+def reducers() -> dict[type, Callable[[Any], Any]]:
+    """Return how objects are pickled whose own way would copy their memory, by type."""
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and hasattr(numpy, "ndarray"):  # (it may be just being imported)
+        _reducers.setdefault(numpy.ndarray, _reduce_ndarray)
+    return _reducers

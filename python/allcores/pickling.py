@@ -21,7 +21,7 @@ from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 from allcores import _core, buffers
-from allcores.buffers import Refs
+from allcores.buffers import Known, Refs
 from allcores.errors import NotPicklable
 
 __all__ = ["Refs", "dumps", "explain", "loads", "note_sent", "pack", "sending"]
@@ -49,16 +49,17 @@ def _once(obj: Any) -> Any:
 
 # The reducers that were registered with the standard library, as the first, plain pass has them.
 _reducers: dict[Any, Any] = {}
-_reducers_seen = (-1, -1)
+_reducers_seen = (-1, -1, -1)
 
 
 def _plain_reducers() -> dict[Any, Any]:
     global _reducers, _reducers_seen
     registered: dict[Any, Any] = ForkingPickler._extra_reducers  # type: ignore[attr-defined]
     # Types are registered, but hardly ever taken out or given another reducer.
-    seen = (len(registered), len(copyreg.dispatch_table))
+    ours = buffers.reducers()
+    seen = (len(registered), len(copyreg.dispatch_table), len(ours))
     if seen != _reducers_seen:
-        _reducers = {**buffers.REDUCERS, **copyreg.dispatch_table}
+        _reducers = {**ours, **copyreg.dispatch_table}
         _reducers |= {
             kind: reduce
             if reduce.__module__ in ("multiprocessing.reduction", "multiprocessing.managers")
@@ -163,7 +164,7 @@ def note_sent(offset: int) -> None:
 def pack(
     obj: Any,
     what: str = "the object",
-    known: dict[buffers.Key, pickle.PickleBuffer] | None = None,
+    known: Known | None = None,
 ) -> tuple[bytes, Refs]:
     """Return `obj` as bytes, and the arena offsets of the handles in it.
 
@@ -172,8 +173,8 @@ def pack(
     Args:
         obj: what to send.
         what: what it is to the user; opens the message of an error.
-        known: where several objects are sent that don't change meanwhile, the same dict for each:
-            what they have in common is copied once.
+        known: where several objects are sent that don't change meanwhile, the same for each: what
+            they have in common is copied once.
 
     Raises:
         NotPicklable: it can't travel; the message says which part of it, why, and what to do.

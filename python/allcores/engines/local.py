@@ -50,6 +50,9 @@ class Local(Engine):
             func: the function.
             often: not needed.
         """
+        put = sys.modules.get("allcores.shared.put")
+        if put is not None:
+            func = _with_objects(func, put.Ref)
         job._kept = func
         return func
 
@@ -186,9 +189,6 @@ def perform(what: int, func: Callable[..., Any], payload: Any) -> Any:
         func: what to call.
         payload: the kind's.
     """
-    put = sys.modules.get("allcores.shared.put")
-    if put is not None:
-        func = _with_objects(func, put.Ref)
     if what == ONE:
         return func(payload)
     if what == STAR_ONE:

@@ -223,7 +223,7 @@ class Pickler(_cp.Pickler):  # type: ignore[misc]
         self.dispatch_table = ChainMap(
             ForkingPickler._extra_reducers,  # type: ignore[attr-defined]
             _REDUCERS,
-            buffers.REDUCERS,
+            buffers.reducers(),
             _cp.Pickler.dispatch_table,
         )
         super().__init__(stream, protocol=pickle.HIGHEST_PROTOCOL, buffer_callback=aside)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import sys
 from typing import Any
 
 from allcores import _core, pickling
@@ -36,7 +37,7 @@ class SharedArray(np.ndarray[Any, Any]):
 
     def __getitem__(self, index: Any) -> Any:
         found = super().__getitem__(index)
-        if type(found) is SharedArray and found.base is None:
+        if type(found) is SharedArray and _block_of(found) is None:
             return found.view(np.ndarray)  # a copy, as from a list of indices
         return found
 
@@ -110,7 +111,9 @@ def shared_array(shape_or_array: Any, dtype: Any = None) -> SharedArray:
         )
     if any(length < 0 for length in shape):
         raise ValueError(f"lengths of a shape must be 0 or more, not {shape}")
-    block: Any = _core.Block(max(1, math.prod(shape) * found.itemsize))
+    # (What no word can hold is as much too large.)
+    nbytes = min(max(1, math.prod(shape) * found.itemsize), sys.maxsize)
+    block: Any = _core.Block(nbytes)
     array = SharedArray(shape, found, block, 0, None, order)
     if content is not None:
         array[...] = content

@@ -17,10 +17,10 @@ class Ref(Generic[_T]):
     """An object in shared memory. It travels as a handle, and arrives as the object.
 
     Where one is an argument, an item of a map, or part of either, what is called gets the object
-    itself (with threads, or no workers at all: as an argument of its own). Each who gets it has one of its own: large buffers (of NumPy arrays, DataFrames,
-    Arrow tables) are not copied for that, but read where they are, and what is written to them
-    goes into a private copy of the page. Its memory lives as long as somebody holds the `Ref`, or
-    an object that came of it.
+    itself (with threads, or no workers at all: as an argument of its own). Each who gets it has one
+    of its own: large buffers (of NumPy arrays, DataFrames, Arrow tables) are not copied for that,
+    but read where they are, and what is written to them goes into a private copy of the page. Its
+    memory lives as long as somebody holds the `Ref`, or an object that came of it.
 
     Attributes:
         nbytes: bytes in shared memory, those of parts that were there already included.

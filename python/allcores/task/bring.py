@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from allcores import _core, pickling
-from allcores.buffers import Key, Refs
+from allcores.buffers import Known, Refs
 from allcores.engines.contract import TERMINATE
 from allcores.errors import NotPicklable
 from allcores.task.function import Function
@@ -15,9 +15,6 @@ from allcores.task.records import CALL, ONE, STAR_ONE, kind
 
 if TYPE_CHECKING:
     from allcores.task.line import Line
-
-# Large buffers that a job has sent before (`allcores.buffers.Refs`).
-Known = dict[Key, pickle.PickleBuffer] | None
 
 # Errors that mean "can't be pickled". Any other one is the object's own, raised by its
 # __reduce__ or __getstate__, and means what it says.
@@ -162,7 +159,7 @@ def put_items(
     start: int,
     stop: int,
     first: int,
-    known: Known = None,
+    known: Known | None = None,
 ) -> None:
     """As `several`, but raise what keeps an item from travelling.
 
@@ -197,7 +194,7 @@ def _post(
     what: int,
     payload: Any,
     first: int,
-    known: Known = None,
+    known: Known | None = None,
 ) -> int:
     data, refs = _pack(function, what, payload, first, known)
     # (What is in `refs` is kept by it until the task has it.)
@@ -207,7 +204,7 @@ def _post(
 
 
 def _pack(
-    function: Function, what: int, payload: Any, first: int, known: Known
+    function: Function, what: int, payload: Any, first: int, known: Known | None
 ) -> tuple[bytes, Refs]:
     name = function.name
     try:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pickle import PickleBuffer
 from typing import Any
 
-from allcores.buffers import Key
+from allcores.buffers import Known
 from allcores.task.options import PLAIN, Options
 from allcores.task.progress import Bar
 
@@ -21,8 +20,8 @@ class Job:
     # How often parts have failed; made with the first that does.
     _tried: dict[int, int] | None = None
     _bar: Bar | None = None
-    # Large buffers that its tasks carry, where the input can't change (allcores/buffers.py).
-    _known: dict[Key, PickleBuffer] | None = None
+    # Large buffers that its tasks carry, where the input can't change.
+    _known: Known | None = None
 
     def _lost(self, part: int, error: BaseException) -> None:
         """Take the news that a part has failed in a worker, or with it."""

@@ -12,6 +12,7 @@ import time
 from collections import deque
 from typing import Any
 
+from allcores.buffers import Known
 from allcores.engines.contract import TERMINATE
 from allcores.task.function import Function
 from allcores.task.options import PLAIN, Options
@@ -74,7 +75,7 @@ class MapResult(ApplyResult, _std.MapResult):  # type: ignore[type-arg]
         self._items = items
         if type(items) in (list, tuple):
             # It is the call's until the end, so what its items share is sent once.
-            self._known = {}
+            self._known = Known()
         self._length = length = len(items)
         self._workers: int = pool._processes
         self._chunksize = chunksize
