@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
-from allcores import _core, buffers
+from allcores import _core, buffers, tensors
 from allcores.buffers import Known, Refs
 from allcores.errors import NotPicklable
 
@@ -67,6 +67,9 @@ def _plain_reducers() -> dict[Any, Any]:
             else _once
             for kind, reduce in list(registered.items())
         }
+        tensor = tensors.tensor_type()
+        if tensor in _reducers:
+            _reducers[tensor] = lambda obj: tensors.reduce(obj) or _once(obj)
         _reducers_seen = seen
     return _reducers
 

@@ -35,7 +35,7 @@ from typing import Any
 
 import cloudpickle.cloudpickle as _cp
 
-from allcores import buffers
+from allcores import buffers, tensors
 from allcores.buffers import Refs
 from allcores.launch import names, rebuild
 from allcores.launch.rebuild import DEFINITION, MISSING, VALUE, Entry
@@ -221,6 +221,7 @@ class Pickler(_cp.Pickler):  # type: ignore[misc]
     ) -> None:
         # The C pickler looks at it once, as it is initialised.
         self.dispatch_table = ChainMap(
+            _tensors(),
             ForkingPickler._extra_reducers,  # type: ignore[attr-defined]
             _REDUCERS,
             buffers.reducers(),
@@ -365,6 +366,14 @@ def _reduce_cached(func: Any) -> Any:
 
 def _reduce_variable(variable: Any) -> Any:
     return type(variable), (variable.__name__,)
+
+
+def _tensors() -> dict[Any, Any]:
+    tensor = tensors.tensor_type()
+    theirs = ForkingPickler._extra_reducers.get(tensor)  # type: ignore[attr-defined]
+    if theirs is None:
+        return {}
+    return {tensor: lambda obj: tensors.reduce(obj) or theirs(obj)}
 
 
 _CACHED = type(functools.cache(len))
