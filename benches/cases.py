@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from benches import idle, primitives, spreading, tasks
-from benches.peers import OTHERS, PEERS
+from benches import data, idle, primitives, spreading, tasks
+from benches.data import GB, MB
+from benches.peers import OTHERS, PEERS, Peer
 
 
 class Case(NamedTuple):
@@ -48,6 +49,11 @@ def _chunk_cases() -> dict[str, Case]:
         )
         for power, name in enumerate(names)
     }
+
+
+def _to_worker(what: str, measure: Callable[[Peer], float], target: float = 0) -> Case:
+    wanted = f"<= {target:g} ms" if target else "<= 1"
+    return Case(measure, "ms", what, "map", target=wanted, rounds=3)
 
 
 CASES: dict[str, Case] = {
@@ -176,6 +182,15 @@ CASES: dict[str, Case] = {
         rounds=3,
     ),
     **_chunk_cases(),
+    "array": _to_worker("a 1 GB array to a worker, its sum back", data.there(GB, 3), 300),
+    "array_put": _to_worker("the same, `put` before", data.there(GB, 3, data.put), 140),
+    "array_shared": _to_worker("the same, a `shared_array`", data.there(GB, 3, data.shared), 140),
+    "array_back": _to_worker("a 1 GB array from a worker", data.back, 300),
+    "array_many": _to_worker("a 64 MB array to each of 100 tasks", data.to_many, 200),
+    "array_small": _to_worker("a 1 MB array to a worker, its sum back", data.there(MB, 200), 0.3),
+    "frame": _to_worker("a DataFrame, Arrow texts", data.length(data.frame_of_arrow), 20),
+    "frame_objects": _to_worker("a DataFrame, Python texts", data.length(data.frame_of_objects)),
+    "dict_million": _to_worker("a dict of a million texts", data.length(data.dict_of_objects)),
     "idle": Case(
         idle.waiter, "ms/s", "CPU time of the dearest idle waiter", target="<= 1 ms/s", rounds=3
     ),

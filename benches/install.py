@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "build" / "peers"
 LIMIT_S = 600
 # Imported by the tasks of some cases.
-ALSO = ["numpy"]
+ALSO = ["numpy", "pandas", "pyarrow"]
 VERSION = "import importlib.metadata as m, sys; print(m.version(sys.argv[1]))"
 
 
