@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import pickle
 import threading
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import allcores as mp
 import numpy as np
 import pytest
-from allcores import _core, pickling
+from allcores import _core, memory, pickling
 from allcores.buffers import LARGE
 from large_kinds import THINGS, changed
 from large_things import NUMBERS, live_bytes, same, total
@@ -180,6 +181,24 @@ def _hold(queue: Any, ready: Any) -> None:
     numbers[0] = 1
     ready.set()
     threading.Event().wait()
+
+
+def _private_growth(obj: Any) -> int:
+    before = memory.private(os.getpid(), 0)
+    assert total(obj) > 0
+    return memory.private(os.getpid(), 0) - before
+
+
+def test_a_receiver_needs_no_memory(pool: Any) -> None:
+    """Reading 100 MB that came from elsewhere takes less than 10 MB, and one copy is shared."""
+    large = np.ones(100 << 17)
+    pool.apply(total, (NUMBERS,))
+    before = live_bytes()
+    ref = mp.put(large)
+    assert live_bytes() - before < 1.1 * large.nbytes
+    assert pool.apply(_private_growth, (large,)) < 10 << 20
+    assert pool.apply(_private_growth, (ref,)) < 10 << 20
+    assert pool.apply(_private_growth, (mp.shared_array(large),)) < 10 << 20
 
 
 def test_plain_pickles_stay_plain() -> None:

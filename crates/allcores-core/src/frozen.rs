@@ -47,16 +47,18 @@ impl Frozen {
     pub unsafe fn copy_of(start: *const u8, len: usize) -> Result<Frozen> {
         let arena = arena()?;
         let offset = alloc::reserve_whole(Kind::Frozen, len)?;
-        let copied = if len >= BY_WRITE {
+        let copy = || {
             // SAFETY: the caller's promise.
-            unsafe { os::write_at(arena.fd(), start, len, offset) }
-        } else {
-            arena.bytes(offset, len).map(|to| {
-                // SAFETY: the block was just reserved by us, and is that long; the caller's
-                // promise for the other side.
-                unsafe { std::ptr::copy_nonoverlapping(start, to, len) }
-            })
+            if len >= BY_WRITE && unsafe { os::write_at(arena.fd(), start, len, offset) }? {
+                return Ok(());
+            }
+            let to = arena.bytes(offset, len)?;
+            // SAFETY: the block was just reserved by us, and is that long; the caller's
+            // promise for the other side.
+            unsafe { std::ptr::copy_nonoverlapping(start, to, len) };
+            Ok(())
         };
+        let copied = copy();
         crash_point!("frozen.copy: copied");
         if let Err(error) = copied {
             alloc::release(offset)?;

@@ -253,14 +253,15 @@ fn touch(word: *mut u32) -> Result<bool> {
     }
 }
 
-/// Copies `len` bytes from `start` into the file at `offset`, where memory has been committed.
+/// Copies `len` bytes from `start` into the file at `offset`, where memory has been committed;
+/// false where the system forbids that.
 ///
 /// # Errors
 /// EFAULT when `start` can't be read.
 ///
 /// # Safety
 /// There are `len` bytes at `start`, for as long as this takes.
-pub unsafe fn write_at(fd: c_int, start: *const u8, len: usize, offset: u64) -> Result<()> {
+pub unsafe fn write_at(fd: c_int, start: *const u8, len: usize, offset: u64) -> Result<bool> {
     let mut done = 0;
     while done < len {
         let from = start.wrapping_add(done).cast();
@@ -276,10 +277,11 @@ pub unsafe fn write_at(fd: c_int, start: *const u8, len: usize, offset: u64) -> 
             {
                 return Err(Error::OutOfMemory { wanted: len });
             }
+            _ if refused::for_good() => return Ok(false),
             _ => return Err(last("pwrite")),
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Gives the pages of `[offset, offset + len)` back to the system; they read as zero then.
