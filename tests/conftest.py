@@ -82,7 +82,9 @@ def stop_service_processes() -> None:
             server._stop()
     tracker = sys.modules.get("multiprocessing.resource_tracker")
     if tracker is not None:
-        tracker._resource_tracker._stop()
+        # (A benchmark's end, which collects whatever has become this process's, may have had it.)
+        with contextlib.suppress(ChildProcessError):
+            tracker._resource_tracker._stop()
 
 
 @pytest.fixture(autouse=True)
