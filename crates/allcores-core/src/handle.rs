@@ -328,7 +328,7 @@ extern "C" fn after_fork_parent() {
     // SAFETY: `before_fork` forgot the guard, in this thread.
     drop(unsafe { LOCK.relock() });
     slot::forked_parent();
-    frozen::after_fork();
+    frozen::after_fork(false);
     supervise::after_fork_parent(takes_part);
     bury_stillborn();
 }
@@ -354,7 +354,7 @@ pub fn bury_stillborn() {
 
 extern "C" fn after_fork_child() {
     supervise::after_fork_child();
-    frozen::after_fork();
+    frozen::after_fork(true);
     let mut own = OWN.lock();
     own.unborn.clear();
     let prepared = own.prepared.take();

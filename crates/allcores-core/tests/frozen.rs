@@ -4,7 +4,7 @@
 
 mod common;
 
-use allcores_core::frozen::{Frozen, View, find};
+use allcores_core::frozen::{Frozen, View, find, let_go, task_ended};
 use allcores_core::{Error, alloc};
 use common::{alone, child};
 
@@ -159,4 +159,52 @@ fn free_memory_cools() {
     // And is there again when it is wanted.
     let again = freeze(&vec![2; 100 << 20]);
     assert!(again.bytes().unwrap().iter().all(|&byte| byte == 2));
+}
+
+/// What comes in task after task is mapped once, until it is written to or the worker goes idle.
+#[test]
+fn a_worker_keeps_what_comes_again() {
+    let _alone = alone();
+    let content = pattern(300_000);
+    let frozen = freeze(&content);
+    let (session, offset, generation) = frozen.handle().numbers().unwrap();
+    let view = || frozen.view(0, 300_000).unwrap();
+    task_ended();
+    let start = |view: &View| view.start().addr();
+    drop(view());
+    let second = view();
+    let place = start(&second);
+    drop(second);
+    assert!(find(place, 10).is_none(), "nobody uses it");
+    task_ended();
+    let third = view();
+    assert_eq!(start(&third), place);
+    assert!(find(place, 10).is_some());
+    let beside = view();
+    assert_ne!(start(&beside), place);
+    write(&third, 5, 99);
+    drop(third);
+    task_ended();
+    let fresh = view();
+    assert_eq!(
+        bytes(&fresh),
+        &content,
+        "what was written to is not used again"
+    );
+    drop((fresh, beside));
+    drop(frozen);
+    let exists = || Frozen::open(session, offset, generation, 300_000).is_ok();
+    task_ended();
+    assert!(exists(), "for one more task");
+    task_ended();
+    assert!(!exists(), "and no longer");
+    let other = freeze(&content);
+    let (session, offset, generation) = other.handle().numbers().unwrap();
+    for _ in 0..3 {
+        drop(other.view(0, 300_000).unwrap());
+    }
+    drop(other);
+    assert!(Frozen::open(session, offset, generation, 300_000).is_ok());
+    let_go();
+    assert!(Frozen::open(session, offset, generation, 300_000).is_err());
 }

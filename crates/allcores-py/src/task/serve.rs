@@ -4,11 +4,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::*};
 use std::time::Duration;
 
-use allcores_core::arena;
-use allcores_core::os;
 use allcores_core::ring::{Got, Lease};
 use allcores_core::slot::{self, Owner};
 use allcores_core::wait::{self, Deadline};
+use allcores_core::{arena, frozen, os};
 use pyo3::exceptions::{PyException, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -275,6 +274,7 @@ impl Server {
             self.words[PLACE].store(0, SeqCst);
             self.words[TAG].store(0, SeqCst);
             if stop {
+                frozen::let_go();
                 return Ok(("stop", done));
             }
             done += 1;
@@ -291,6 +291,7 @@ impl Server {
             self.words[LAST].store(tag, Relaxed);
             self.words[DONE].store(worked, Release);
         }
+        frozen::let_go();
         Ok(("enough", done))
     }
 }
@@ -331,6 +332,7 @@ impl Server {
         let lease = Some(&self.lease);
         match ring.try_get(lease) {
             Ok(None) => waiting(py, |pulse| {
+                frozen::let_go();
                 let open = || self.gate.load(SeqCst) == OPEN;
                 ring.get_while(lease, &Deadline::after(Some(LOOK)), pulse, open)
             }),
@@ -342,6 +344,7 @@ impl Server {
     fn hold(&self, py: Python<'_>) -> PyResult<Option<Got>> {
         let end = Deadline::after(Some(LOOK));
         waiting(py, |pulse| {
+            frozen::let_go();
             while self.gate.load(SeqCst) == HELD && wait::doze(self.gate, HELD, &end, pulse)? {}
             Ok(None)
         })
@@ -352,6 +355,7 @@ impl Server {
         let tag = got.tag;
         self.running.store(true, Relaxed);
         let outcome = self.perform(py, got, number);
+        frozen::task_ended();
         let took = now().saturating_sub(self.began(start));
         self.running.store(false, Relaxed);
         if slot::joined() != self.me {

@@ -23,6 +23,9 @@ use crate::object::Kind;
 use crate::os;
 use crate::spin::{Spin, SpinGuard};
 
+mod spare;
+pub use spare::{let_go, task_ended};
+
 /// From here on the kernel copies. Into pages that this process has not mapped yet, `write`
 /// takes half the time of a copy, which would fault at each of them (measured: 0.16 against
 /// 0.33 s for 1 GB; 0.09 s into pages that are mapped). Below, pages are likely to be.
@@ -124,12 +127,20 @@ impl Frozen {
         let at = offset as usize + from;
         let before = at % os::PAGE;
         let whole = (before + len).next_multiple_of(os::PAGE);
-        let Ok(base) = os::map_private(arena()?.fd(), at - before, whole) else {
-            // There is a limit on how many mappings a process may have, and another on its
-            // address space.
-            return Ok(View::copied(self, self.bytes()?[from..from + len].to_vec()));
+        let key = (offset, generation, from, len);
+        let (mapping, again) = spare::take(key);
+        let mapping = match mapping {
+            Some(mapping) => mapping,
+            None => match os::map_private(arena()?.fd(), at - before, whole) {
+                Ok(base) => Mapping { base, len: whole },
+                // There is a limit on how many mappings a process may have, and another on its
+                // address space.
+                Err(_) => {
+                    return Ok(View::copied(self, self.bytes()?[from..from + len].to_vec()));
+                }
+            },
         };
-        let start = base.wrapping_add(before);
+        let start = mapping.base.wrapping_add(before);
         VIEWS.lock().insert(
             start.addr(),
             Place {
@@ -142,10 +153,10 @@ impl Frozen {
             },
         );
         Ok(View {
-            _kept: self.clone(),
+            frozen: self.clone(),
             start,
             len,
-            memory: Memory::Mapped(base, whole),
+            memory: Memory::Mapped(mapping, again.then_some(key)),
         })
     }
 }
@@ -153,16 +164,26 @@ impl Frozen {
 /// Memory that looks like frozen content, and that this process may write to.
 #[derive(Debug)]
 pub struct View {
-    _kept: Frozen,
+    frozen: Frozen,
     start: *mut u8,
     len: usize,
     memory: Memory,
 }
 
+/// Pages of the arena, mapped privately.
+#[derive(Debug, Clone, Copy)]
+struct Mapping {
+    base: *mut u8,
+    len: usize,
+}
+
+// SAFETY: the memory is its holder's alone, and every thread sees it alike.
+unsafe impl Send for Mapping {}
+
 #[derive(Debug)]
 enum Memory {
-    /// Start and length of a mapping.
-    Mapped(*mut u8, usize),
+    /// By what it is to be found again when that is worth while.
+    Mapped(Mapping, Option<spare::Key>),
     /// Where there can be no mapping.
     Copied(#[expect(dead_code, reason = "keeps what `start` points to")] Vec<u8>),
 }
@@ -175,7 +196,7 @@ unsafe impl Sync for View {}
 impl View {
     fn copied(of: &Frozen, mut bytes: Vec<u8>) -> View {
         View {
-            _kept: of.clone(),
+            frozen: of.clone(),
             start: bytes.as_mut_ptr(),
             len: bytes.len(),
             memory: Memory::Copied(bytes),
@@ -200,10 +221,13 @@ impl View {
 
 impl Drop for View {
     fn drop(&mut self) {
-        if let Memory::Mapped(base, len) = self.memory {
+        if let Memory::Mapped(mapping, again) = self.memory {
             // First, as the next mapping may be at the same address.
             VIEWS.lock().remove(&self.start.addr());
-            os::unmap(base, len);
+            match again {
+                Some(key) => spare::keep(key, mapping, &self.frozen),
+                None => os::unmap(mapping.base, mapping.len),
+            }
         }
     }
 }
@@ -245,11 +269,13 @@ pub fn find(address: usize, len: usize) -> Option<(Frozen, usize)> {
 /// Keeps other threads from the views while this one forks.
 pub fn before_fork() {
     std::mem::forget(VIEWS.lock());
+    spare::before_fork();
 }
 
 /// Ends that, in both processes.
-pub fn after_fork() {
+pub fn after_fork(in_child: bool) {
     // SAFETY: `before_fork` forgot the guard, in this thread or in the one that it is a copy of.
     let guard: SpinGuard<'_, _> = unsafe { VIEWS.relock() };
     drop(guard);
+    spare::after_fork(in_child);
 }
