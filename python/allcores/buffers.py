@@ -212,13 +212,13 @@ def _copy(buffer: PickleBuffer, raw: memoryview, refs: Refs) -> _core.Frozen:
     refs.keep(frozen, 0 if frozen is before else raw.nbytes)
     if known is not None:
         known.add(key, buffer, frozen)
-    _recent[key] = frozen.handle()
-    _recent.move_to_end(key)
-    while len(_recent) > _REMEMBERED:
-        try:
+    try:
+        _recent[key] = frozen.handle()
+        _recent.move_to_end(key)
+        if len(_recent) > _REMEMBERED:
             _recent.popitem(last=False)
-        except KeyError:
-            break  # another thread was faster
+    except KeyError:
+        pass  # another thread was at it as well
     return frozen
 
 
