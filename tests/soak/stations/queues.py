@@ -21,7 +21,7 @@ END = "end"
 class Items:
     """Items that say who put them and the how manyeth they are: ``row << 32 | n``."""
 
-    KINDS = ("ints", "small", "mixed", "large", "handles")
+    KINDS = ("ints", "small", "mixed", "large", "handles", "views")
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
@@ -29,11 +29,16 @@ class Items:
     def make(self, number: int, dice: random.Random) -> Any:
         kind = self.kind
         if kind == "mixed":
-            kind = dice.choice(["ints", "small", "small", "handles"] + ["large"] * (not number % 8))
+            seldom = ["large", "views"] * (not number % 8)
+            kind = dice.choice(["ints", "small", "small", "handles", *seldom])
         if kind == "ints":
             return number
         if kind == "handles":
             return number, Carried(number, dice)
+        if kind == "views":
+            # Frozen in shared memory, and never the same place for long.
+            size = dice.choice([70_000, 300_000])
+            return memoryview(bytearray(number.to_bytes(8, "little") * (size // 8)))
         size = dice.choice([0, 50, 100, 300, 3000] if kind == "small" else [20_000, 200_000])
         return number.to_bytes(8, "little") + bytes([number & 255]) * size
 
@@ -45,6 +50,13 @@ class Items:
             number = int.from_bytes(item[:8], "little")
             if item.count(number & 255, 8) != len(item) - 8:
                 raise AssertionError(f"item {number:#x} has changed on its way: {item[:99]!r}")
+            return number
+        if isinstance(item, memoryview):
+            number = int.from_bytes(item[:8], "little")
+            if item != item[:8].tobytes() * (len(item) // 8):
+                raise AssertionError(f"item {number:#x} has changed on its way")
+            # Into copies of the pages: whoever else has it doesn't see that.
+            item[:] = bytes(len(item))
             return number
         number, carried = item
         if carried.number() != number:
