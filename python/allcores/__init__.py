@@ -34,6 +34,7 @@ from allcores.process import active_children, current_process, parent_process
 
 if _TYPE_CHECKING:
     from allcores import errors as errors
+    from allcores import shared as shared
     from allcores.calls import amap as amap
     from allcores.calls import imap as imap
     from allcores.calls import map as map
@@ -131,10 +132,10 @@ if "__main__" in _sys.modules:
 
 
 def __getattr__(name: str) -> _Any:
-    if name == "errors":
-        import allcores.errors
+    if name in ("errors", "shared"):
+        import importlib
 
-        return allcores.errors
+        return importlib.import_module(f"allcores.{name}")
     if name == "ProcessPoolExecutor":
         # Not before somebody wants it: concurrent.futures takes its time to import.
         from allcores.executor import ProcessPoolExecutor

@@ -8,6 +8,7 @@ place, so that programs written for those keep working::
     │   └── ResultNotPicklable   also multiprocessing.pool.MaybeEncodingError
     ├── StaleHandle          also ValueError
     ├── ArenaFull            also MemoryError
+    ├── ManagerShutDown      also ConnectionRefusedError and EOFError
     ├── MemoryLimit          also MemoryError
     ├── TaskTimeout          also multiprocessing.TimeoutError
     ├── TaskCancelled
@@ -38,6 +39,7 @@ __all__ = [
     "AllcoresError",
     "ArenaFull",
     "InitializerFailed",
+    "ManagerShutDown",
     "MemoryLimit",
     "NotPicklable",
     "ResultNotPicklable",
@@ -69,6 +71,18 @@ class StaleHandle(AllcoresError, ValueError):
 
 class ArenaFull(AllcoresError, MemoryError):
     """The shared memory of the program can't grow any further."""
+
+
+class ManagerShutDown(AllcoresError, ConnectionRefusedError, EOFError):
+    """An object of a manager was used after the manager's ``shutdown``, or its ``with`` block."""
+
+    def __init__(
+        self,
+        message: str = "the manager of this object has been shut down: its `with` block is over, "
+        "or shutdown() was called; use the object before that, or make it with allcores.shared, "
+        "which needs no manager",
+    ) -> None:
+        super().__init__(message)
 
 
 class MemoryLimit(AllcoresError, MemoryError):

@@ -24,7 +24,7 @@ from allcores import _core, buffers, tensors
 from allcores.buffers import Known, Refs
 from allcores.errors import NotPicklable
 
-__all__ = ["Refs", "dumps", "explain", "loads", "note_sent", "pack", "sending"]
+__all__ = ["Refs", "collects", "dumps", "explain", "loads", "note_sent", "pack", "sending"]
 
 
 # Nobody can change how these are pickled, and they hold no handles.
@@ -150,6 +150,11 @@ def sending() -> Iterator[Refs]:
         yield refs
     finally:
         _collector.refs = previous
+
+
+def collects() -> bool:
+    """Return whether what this thread pickles is on its way to a process of the program."""
+    return _collector.refs is not None
 
 
 def note_sent(offset: int) -> None:

@@ -12,8 +12,8 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 import allcores as mp
-from allcores.shared.dict import Dict
-from allcores.shared.list import List
+from allcores.shared.dicts import Dict
+from allcores.shared.lists import List
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, rule
 from machinery import Counting, in_child, outcome, run, same, travelled, values

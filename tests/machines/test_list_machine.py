@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import allcores as mp
-from allcores.shared.list import List
+from allcores.shared.lists import List
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, rule
 from machinery import Counting, in_child, outcome, plain, run, same, travelled, values

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from allcores.queues import JoinableQueue
-from allcores.shared.list import List
+from allcores.shared.lists import List
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
 from machinery import Counting, in_child, run, same, travelled, values

@@ -16,8 +16,8 @@ import allcores as mp
 import key_kinds
 import pytest
 from allcores import _core, errors, pickling
-from allcores.shared.dict import Dict
-from allcores.shared.list import List
+from allcores.shared.dicts import Dict
+from allcores.shared.lists import List
 from key_kinds import GROUPS, Caseless, same
 
 METHODS = ["fork", "spawn", "forkserver"]

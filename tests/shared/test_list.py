@@ -10,7 +10,7 @@ import threading
 import allcores as mp
 import pytest
 from allcores import _core, errors, pickling
-from allcores.shared.list import List
+from allcores.shared.lists import List
 
 METHODS = ["fork", "spawn", "forkserver"]
 SEED = int(os.environ.get("ALLCORES_TEST_SEED", random.randrange(2**32)))

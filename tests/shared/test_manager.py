@@ -9,8 +9,8 @@ import os
 import allcores as mp
 import pytest
 from allcores import managers
-from allcores.shared.dict import Dict
-from allcores.shared.list import List
+from allcores.shared.dicts import Dict
+from allcores.shared.lists import List
 
 METHODS = ["fork", "spawn", "forkserver"]
 

@@ -13,6 +13,7 @@
 //! - [`refs`], [`handle`]: who still holds a block
 //! - [`frozen`]: blocks that nobody changes any more, and private views of them
 //! - [`item`]: what a container holds
+//! - `gate`: a container's lock for several operations of its users
 //! - [`pieces`]: more words for an object that has an entry for each of its users
 //! - the objects: [`mutex`] (Lock, RLock), [`semaphore`], [`event`], [`condition`], [`barrier`], [`ring`], [`list`], [`dict`]
 //! - [`supervise`]: learns at once of a child's death
@@ -33,6 +34,7 @@ pub mod dict;
 pub mod error;
 pub mod event;
 pub mod frozen;
+mod gate;
 pub mod handle;
 pub mod item;
 pub mod list;

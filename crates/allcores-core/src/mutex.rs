@@ -67,6 +67,29 @@ impl From<Error> for NotReleased {
     }
 }
 
+impl LockBlock {
+    /// Makes an RLock of one that is part of a larger block of zeros, before that is
+    /// published.
+    pub(crate) fn begin_recursive(&self) {
+        self.recursive.store(1, Relaxed);
+        crash_point!("mutex.begin_recursive: of its sort");
+    }
+
+    /// Whether another thread, of this process or any other, has it just now.
+    #[inline]
+    pub(crate) fn keeps_out(&self) -> bool {
+        let owner = self.word.load(Acquire) & OWNER_MASK;
+        owner != 0 && self.is_anothers(owner)
+    }
+
+    #[cold]
+    fn is_anothers(&self, owner: Owner) -> bool {
+        let me = slot::me();
+        let mine = me.is_ok_and(|me| owner == me && self.holder.load(Relaxed) == here(me));
+        !mine
+    }
+}
+
 impl Mutex {
     /// A new one that nobody holds.
     ///
@@ -98,7 +121,12 @@ impl Mutex {
         Ok(Mutex { handle, block })
     }
 
-    /// Its handle.
+    /// The one that is part of the block behind `handle`.
+    pub(crate) fn within(handle: Handle, block: &'static LockBlock) -> Mutex {
+        Mutex { handle, block }
+    }
+
+    /// Its handle; that of the whole where it is part of a larger block.
     pub fn handle(&self) -> &Handle {
         &self.handle
     }

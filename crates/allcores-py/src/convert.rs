@@ -13,6 +13,8 @@ use pyo3::exceptions::{
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
+use crate::life;
+
 /// The exception for an error of the core. An exception that a signal handler raised
 /// meanwhile is fetched from where [`waiting`] left it.
 pub fn raise(py: Python<'_>, error: Error) -> PyErr {
@@ -75,6 +77,10 @@ pub fn waiting<T: Send>(
     let result = py.detach(|| {
         let mut pulse = || {
             slot::look_around();
+            if let Some(error) = life::ended() {
+                raised = Some(error);
+                return Err(Error::Interrupted);
+            }
             if !may_handle_signals() {
                 return Ok(());
             }

@@ -10,22 +10,51 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFloat, PyInt, PyList, PyTuple, PyType};
 
 use crate::convert::{numbers, raise, waiting};
-use crate::item::{self, decode, small_int};
+use crate::gate::Gate;
+use crate::item::{self, small_int};
 use crate::key::Key;
+use crate::life::{self, Life};
 
 type Any<'py> = Bound<'py, PyAny>;
 
-/// A dict that processes share; the base of `allcores.shared.dict.Dict`.
+/// A dict that processes share; the base of `allcores.shared.dicts.Dict`.
 #[pyclass(frozen, weakref, subclass, mapping, module = "allcores._core")]
 pub struct Dict {
     core: Core,
+    /// The life of the manager that it came from, if it came from one.
+    life: Option<Py<Life>>,
 }
 
 impl Dict {
+    /// Looks whether the manager, if any, is still there.
+    #[inline]
+    fn check(&self, py: Python<'_>) -> PyResult<()> {
+        match &self.life {
+            Some(life) => life.get().check(py),
+            None => Ok(()),
+        }
+    }
+
+    fn decode<'py>(&self, py: Python<'py>, found: Found) -> PyResult<Any<'py>> {
+        item::decode(py, found, self.life.as_ref())
+    }
+
+    fn decode_all<'py>(
+        &self,
+        py: Python<'py>,
+        found: Vec<Found>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        item::decode_all(py, found, self.life.as_ref())
+    }
+
     fn enter(&self, py: Python<'_>) -> PyResult<Inside<'_>> {
+        self.check(py)?;
         match self.core.try_enter() {
             Ok(Some(inside)) => Ok(inside),
-            Ok(None) => waiting(py, |pulse| self.core.enter(pulse)),
+            Ok(None) => {
+                let wait = || waiting(py, |pulse| self.core.enter(pulse));
+                life::waiting(py, self.life.as_ref(), wait)
+            }
             Err(error) => Err(raise(py, error)),
         }
     }
@@ -64,6 +93,7 @@ impl Dict {
     }
 
     fn find(&self, key: &mut Key<'_>) -> PyResult<Option<Found>> {
+        self.check(key.object().py())?;
         if !key.compares_itself()
             && let Some(seen) = self.core.peek(&key.probe)
         {
@@ -99,7 +129,7 @@ impl Dict {
         loop {
             let seen = self.on(key, |inside, probe| inside.get(probe))?;
             let (old, token) = match (seen, default) {
-                (Some((found, token)), _) => (decode(py, found)?, Some(token)),
+                (Some((found, token)), _) => (self.decode(py, found)?, Some(token)),
                 (None, Some(default)) => (default.clone(), None),
                 (None, None) => return Err(missing(key.object())),
             };
@@ -130,14 +160,20 @@ fn number(object: &Any<'_>) -> Option<Number> {
 #[pymethods]
 impl Dict {
     #[new]
-    #[pyo3(signature = (*, handle=None))]
-    fn make(py: Python<'_>, handle: Option<(u64, u64, u32)>) -> PyResult<Dict> {
+    #[pyo3(signature = (*, handle=None, life=None))]
+    fn make(
+        py: Python<'_>,
+        handle: Option<(u64, u64, u32)>,
+        life: Option<Py<Life>>,
+    ) -> PyResult<Dict> {
+        let life = life.or_else(|| handle.and_then(|_| life::current(py)));
         let core = match handle {
             Some((session, offset, generation)) => Core::open(session, offset, generation),
             None => Core::create(),
         };
         Ok(Dict {
             core: core.map_err(|error| raise(py, error))?,
+            life,
         })
     }
 
@@ -163,11 +199,23 @@ impl Dict {
     }
 
     #[getter]
-    fn version(&self) -> u64 {
-        self.core.version()
+    fn life(&self, py: Python<'_>) -> Option<Py<Life>> {
+        self.life.as_ref().map(|life| life.clone_ref(py))
+    }
+
+    #[getter]
+    fn version(&self, py: Python<'_>) -> PyResult<u64> {
+        self.check(py)?;
+        Ok(self.core.version())
+    }
+
+    #[getter]
+    fn lock(slf: &Bound<'_, Self>) -> Gate {
+        Gate::new(slf.as_any(), slf.get().core.gate(), slf.get().life.as_ref())
     }
 
     fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
+        self.check(py)?;
         match self.core.peek_len() {
             Some(len) => Ok(len),
             None => self.inside(py, |inside| inside.len()),
@@ -175,6 +223,7 @@ impl Dict {
     }
 
     fn __contains__(&self, key: &Any<'_>) -> PyResult<bool> {
+        self.check(key.py())?;
         let mut key = Key::new(key)?;
         if !key.compares_itself()
             && let Some(seen) = self.core.peek(&key.probe)
@@ -186,7 +235,7 @@ impl Dict {
 
     fn __getitem__<'py>(&self, py: Python<'py>, key: &Any<'py>) -> PyResult<Any<'py>> {
         match self.find(&mut Key::new(key)?)? {
-            Some(found) => decode(py, found),
+            Some(found) => self.decode(py, found),
             None => Err(missing(key)),
         }
     }
@@ -216,7 +265,7 @@ impl Dict {
     #[pyo3(signature = (key, default=None, /))]
     fn get<'py>(&self, key: &Any<'py>, default: Option<Any<'py>>) -> PyResult<Option<Any<'py>>> {
         match self.find(&mut Key::new(key)?)? {
-            Some(found) => decode(key.py(), found).map(Some),
+            Some(found) => self.decode(key.py(), found).map(Some),
             None => Ok(default),
         }
     }
@@ -230,14 +279,14 @@ impl Dict {
         let py = key.py();
         let mut key = Key::new(key)?;
         if let Some(found) = self.find(&mut key)? {
-            return decode(py, found).map(Some);
+            return self.decode(py, found).map(Some);
         }
         let value = match &default {
             Some(value) => self.encode(value)?,
             None => self.encode(py.None().bind(py))?,
         };
         match self.put(&mut key, value, How::IfMissing)? {
-            Put::Kept(found) => decode(py, found).map(Some),
+            Put::Kept(found) => self.decode(py, found).map(Some),
             _ => Ok(default),
         }
     }
@@ -251,14 +300,14 @@ impl Dict {
             )));
         }
         match self.on(&mut Key::new(key)?, |inside, probe| inside.remove(probe))? {
-            Some(found) => decode(key.py(), found),
+            Some(found) => self.decode(key.py(), found),
             None => default.get_item(0).map_err(|_| missing(key)),
         }
     }
 
     fn popitem<'py>(&self, py: Python<'py>) -> PyResult<(Any<'py>, Any<'py>)> {
         match self.inside(py, |inside| inside.pop_last())? {
-            Some((key, value)) => Ok((decode(py, key)?, decode(py, value)?)),
+            Some((key, value)) => Ok((self.decode(py, key)?, self.decode(py, value)?)),
             None => Err(PyKeyError::new_err("popitem(): dictionary is empty")),
         }
     }
@@ -307,28 +356,26 @@ impl Dict {
     }
 
     fn _keys<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        decode_all(py, self.inside(py, |inside| inside.keys())?)
+        self.decode_all(py, self.inside(py, |inside| inside.keys())?)
     }
 
     fn _values<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        decode_all(py, self.inside(py, |inside| inside.values())?)
+        self.decode_all(py, self.inside(py, |inside| inside.values())?)
     }
 
     fn _items<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let list = PyList::empty(py);
-        for (key, value) in self.inside(py, |inside| inside.items())? {
-            list.append((decode(py, key)?, decode(py, value)?))?;
-        }
-        Ok(list)
+        Ok(self.snapshot(py)?.0)
     }
-}
 
-fn decode_all<'py>(py: Python<'py>, found: Vec<Found>) -> PyResult<Bound<'py, PyList>> {
-    let list = PyList::empty(py);
-    for item in found {
-        list.append(decode(py, item)?)?;
+    fn snapshot<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyList>, u64)> {
+        let (items, version) =
+            self.inside(py, |inside| Ok((inside.items()?, inside.version())))?;
+        let list = PyList::empty(py);
+        for (key, value) in items {
+            list.append((self.decode(py, key)?, self.decode(py, value)?))?;
+        }
+        Ok((list, version))
     }
-    Ok(list)
 }
 
 /// An iterator over the keys that were there when it was made. As a dict's own it fails when
@@ -378,7 +425,7 @@ impl DictIterator {
             *keys = None;
         }
         drop(keys);
-        next.map(|found| decode(py, found)).transpose()
+        next.map(|found| self.dict.get().decode(py, found)).transpose()
     }
 
     fn __length_hint__(&self) -> usize {

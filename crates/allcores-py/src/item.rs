@@ -4,11 +4,13 @@
 use allcores_core::Error;
 use allcores_core::item::{Constant, Data, Found, Fresh};
 use pyo3::ffi;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBool, PyBytes, PyEllipsis, PyFloat, PyInt, PyString};
+use pyo3::types::{PyBool, PyBytes, PyDict, PyEllipsis, PyFloat, PyInt, PyList, PyString};
 
 use crate::convert::raise;
+use crate::life::{self, Life};
 
 type Any<'py> = Bound<'py, PyAny>;
 
@@ -18,6 +20,10 @@ pub fn encode(obj: &Any<'_>, own: u64, what: &'static str) -> PyResult<Fresh> {
     match plain(obj) {
         Some(made) => made.map_err(|error| raise(obj.py(), error)),
         None => {
+            let nests = obj.is_exact_instance_of::<PyList>() || obj.is_exact_instance_of::<PyDict>();
+            if nests {
+                return nest(obj, own);
+            }
             let (bytes, refs, _kept) = pickle(obj, own, what)?;
             Fresh::pickle(bytes.as_bytes(), &refs).map_err(|error| raise(obj.py(), error))
         }
@@ -77,8 +83,22 @@ pub fn pickle<'py>(
     Ok((bytes, refs, packed))
 }
 
-/// Turns an item into a Python object, after it has left the container.
-pub fn decode<'py>(py: Python<'py>, found: Found) -> PyResult<Any<'py>> {
+/// Makes a plain list or dict a shared one, for the container at `own`: a pickle of its handle.
+fn nest(obj: &Any<'_>, own: u64) -> PyResult<Fresh> {
+    static NEST: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let py = obj.py();
+    let nest = NEST.import(py, "allcores.shared.nested", "nest")?;
+    let (bytes, shared): (Bound<'_, PyBytes>, Any<'_>) = nest.call1((obj,))?.extract()?;
+    let offset: u64 = shared.getattr(intern!(py, "offset"))?.extract()?;
+    // As with a pickle, none of its own.
+    let refs = [offset];
+    let refs = if offset == own { &[][..] } else { &refs[..] };
+    Fresh::pickle(bytes.as_bytes(), refs).map_err(|error| raise(py, error))
+}
+
+/// Turns an item into a Python object, after it has left the container, whose `life` what
+/// it refers to belongs to as well.
+pub fn decode<'py>(py: Python<'py>, found: Found, life: Option<&Py<Life>>) -> PyResult<Any<'py>> {
     Ok(match found {
         Found::Int(value) => value.into_pyobject(py)?.into_any(),
         Found::Float(value) => PyFloat::new(py, value).into_any(),
@@ -92,11 +112,24 @@ pub fn decode<'py>(py: Python<'py>, found: Found) -> PyResult<Any<'py>> {
         },
         Found::Bytes(data) => PyBytes::new(py, data.as_slice()).into_any(),
         Found::Pickle(data, held) => {
-            let object = unpickle(py, &data);
+            let object = life::opening(py, life, || unpickle(py, &data));
             drop(held);
             object?
         }
     })
+}
+
+/// Turns several items into a list of Python objects.
+pub fn decode_all<'py>(
+    py: Python<'py>,
+    found: Vec<Found>,
+    life: Option<&Py<Life>>,
+) -> PyResult<Bound<'py, PyList>> {
+    let list = PyList::empty(py);
+    for item in found {
+        list.append(decode(py, item, life)?)?;
+    }
+    Ok(list)
 }
 
 fn unpickle<'py>(py: Python<'py>, data: &Data) -> PyResult<Any<'py>> {

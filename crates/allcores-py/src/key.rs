@@ -106,7 +106,7 @@ impl<'py> Key<'py> {
     pub fn compare(&mut self, candidates: Vec<(Token, Found)>) -> PyResult<()> {
         let py = self.object.py();
         for (token, found) in candidates {
-            let other = decode(py, found)?;
+            let other = decode(py, found, None)?;
             let equal = other.is(&self.object) || other.eq(&self.object)?;
             self.probe.decide(token, equal);
             if equal {

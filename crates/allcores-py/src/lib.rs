@@ -8,8 +8,10 @@ mod convert;
 mod dict;
 mod event;
 mod frozen;
+mod gate;
 mod item;
 mod key;
+mod life;
 mod list;
 mod lock;
 mod module;
@@ -45,6 +47,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<event::Event>()?;
     module.add_class::<condition::Condition>()?;
     module.add_class::<barrier::Barrier>()?;
+    module.add_class::<life::Life>()?;
     module.add_class::<list::List>()?;
     module.add_class::<dict::Dict>()?;
 

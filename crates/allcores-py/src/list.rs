@@ -12,26 +12,48 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PySlice, PyTuple, PyType};
 
 use crate::convert::{numbers, raise, waiting};
-use crate::item::{self, decode};
+use crate::gate::Gate;
+use crate::item;
+use crate::life::{self, Life};
 
 /// Items that an iterator fetches at a time.
 const CHUNK: usize = 256;
 
-/// A list that processes share; the base of `allcores.shared.list.List`.
+/// A list that processes share; the base of `allcores.shared.lists.List`.
 #[pyclass(frozen, weakref, subclass, sequence, module = "allcores._core")]
 pub struct List {
     core: Core,
+    /// The life of the manager that it came from, if it came from one.
+    life: Option<Py<Life>>,
 }
 
 type Any<'py> = Bound<'py, PyAny>;
 
 impl List {
     fn enter(&self, py: Python<'_>) -> PyResult<Inside<'_>> {
+        if let Some(life) = &self.life {
+            life.get().check(py)?;
+        }
         match self.core.try_enter() {
             Ok(Some(inside)) => Ok(inside),
-            Ok(None) => waiting(py, |pulse| self.core.enter(pulse)),
+            Ok(None) => {
+                let wait = || waiting(py, |pulse| self.core.enter(pulse));
+                life::waiting(py, self.life.as_ref(), wait)
+            }
             Err(error) => Err(raise(py, error)),
         }
+    }
+
+    fn decode<'py>(&self, py: Python<'py>, found: Found) -> PyResult<Any<'py>> {
+        item::decode(py, found, self.life.as_ref())
+    }
+
+    fn decode_all<'py>(
+        &self,
+        py: Python<'py>,
+        found: Vec<Found>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        item::decode_all(py, found, self.life.as_ref())
     }
 
     fn encode(&self, obj: &Any<'_>) -> PyResult<Fresh> {
@@ -53,14 +75,6 @@ impl List {
         let mut inside = self.enter(py)?;
         work(&mut inside).map_err(|error| raise(py, error))
     }
-}
-
-fn decode_all<'py>(py: Python<'py>, found: Vec<Found>) -> PyResult<Bound<'py, PyList>> {
-    let list = PyList::empty(py);
-    for item in found {
-        list.append(decode(py, item)?)?;
-    }
-    Ok(list)
 }
 
 /// An index, or the slice that it is.
@@ -125,18 +139,21 @@ fn out_of_range(what: &str) -> PyErr {
 #[pymethods]
 impl List {
     #[new]
-    #[pyo3(signature = (iterable=None, /, *, handle=None))]
+    #[pyo3(signature = (iterable=None, /, *, handle=None, life=None))]
     fn make(
         py: Python<'_>,
         iterable: Option<&Any<'_>>,
         handle: Option<(u64, u64, u32)>,
+        life: Option<Py<Life>>,
     ) -> PyResult<List> {
+        let life = life.or_else(|| handle.and_then(|_| life::current(py)));
         let core = match handle {
             Some((session, offset, generation)) => Core::open(session, offset, generation),
             None => Core::create(),
         };
         let list = List {
             core: core.map_err(|error| raise(py, error))?,
+            life,
         };
         if let Some(iterable) = iterable {
             list.extend(iterable, None)?;
@@ -166,8 +183,21 @@ impl List {
     }
 
     #[getter]
-    fn version(&self) -> u64 {
-        self.core.version()
+    fn life(&self, py: Python<'_>) -> Option<Py<Life>> {
+        self.life.as_ref().map(|life| life.clone_ref(py))
+    }
+
+    #[getter]
+    fn version(&self, py: Python<'_>) -> PyResult<u64> {
+        if let Some(life) = &self.life {
+            life.get().check(py)?;
+        }
+        Ok(self.core.version())
+    }
+
+    #[getter]
+    fn lock(slf: &Bound<'_, Self>) -> Gate {
+        Gate::new(slf.as_any(), slf.get().core.gate(), slf.get().life.as_ref())
     }
 
     fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
@@ -177,12 +207,12 @@ impl List {
     fn __getitem__<'py>(&self, py: Python<'py>, at: &Any<'py>) -> PyResult<Any<'py>> {
         match key(at)? {
             Key::Index(at) => match self.change(py, |inside| inside.get(at))? {
-                Some(found) => decode(py, found),
+                Some(found) => self.decode(py, found),
                 None => Err(out_of_range("list")),
             },
             Key::Slice(slice) => {
                 let found = self.change(py, |inside| inside.read(slice))?;
-                decode_all(py, found).map(Bound::into_any)
+                self.decode_all(py, found).map(Bound::into_any)
             }
         }
     }
@@ -248,6 +278,13 @@ impl List {
         self.change(py, |inside| inside.insert(at, fresh))
     }
 
+    #[pyo3(signature = (value, front, most, /))]
+    fn push(&self, value: &Any<'_>, front: bool, most: Option<usize>) -> PyResult<()> {
+        let fresh = self.encode(value)?;
+        let most = most.unwrap_or(usize::MAX);
+        self.change(value.py(), |inside| inside.push(fresh, front, most))
+    }
+
     #[pyo3(signature = (index=-1, /))]
     fn pop<'py>(&self, py: Python<'py>, index: i64) -> PyResult<Any<'py>> {
         let (found, empty) = self.change(py, |inside| {
@@ -255,7 +292,7 @@ impl List {
             Ok((inside.pop(index)?, empty))
         })?;
         match found {
-            Some(found) => decode(py, found),
+            Some(found) => self.decode(py, found),
             None if empty => Err(PyIndexError::new_err("pop from empty list")),
             None => Err(out_of_range("pop")),
         }
@@ -273,7 +310,7 @@ impl List {
         let (found, version) = self.change(py, |inside| {
             Ok((inside.read(Slice::default())?, inside.version()))
         })?;
-        Ok((decode_all(py, found)?, version))
+        Ok((self.decode_all(py, found)?, version))
     }
 
     fn reorder(&self, py: Python<'_>, order: Vec<usize>, expected: u64) -> PyResult<bool> {
@@ -347,7 +384,7 @@ impl ListIterator {
                 self.next.store(next, Relaxed);
                 ahead.at = next;
                 drop(ahead);
-                return found.map(|found| decode(py, found)).transpose();
+                return found.map(|found| list.decode(py, found)).transpose();
             }
         }
         Ok(None)

@@ -1,8 +1,9 @@
 """Managers: what ``Manager()`` returns.
 
-The lists and dicts of a manager live in the arena, and need no server. Everything else is served
-by the standard library's server process, which a `SyncManager` starts when it is first needed: a
-program that only wants lists and dicts never has one.
+What a `SyncManager` makes lives in the arena and needs no server. The standard library's server
+process is started when something else is needed: a type that a program has registered, the
+manager's address, an initializer. A manager that was given an address, or connects to one, does
+everything by the server at that address, as documented.
 """
 
 from __future__ import annotations
@@ -12,13 +13,18 @@ import os
 import signal
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterable
 from multiprocessing.context import ProcessError
 from typing import Any
 
+from allcores import _core
 from allcores.launch import tether
-from allcores.shared.dict import Dict
-from allcores.shared.list import List
+from allcores.shared import managed, simple
+from allcores.shared.deques import Deque
+from allcores.shared.dicts import Dict
+from allcores.shared.lists import List
+from allcores.shared.sets import Set
 
 __all__ = ["BaseManager", "SharedMemoryManager", "SyncManager"]
 
@@ -62,13 +68,29 @@ class BaseManager(_std.BaseManager):
 
 
 class SyncManager(BaseManager, _std.SyncManager):
-    """A manager for lists and dicts in the arena, and for all else by the standard server.
+    """A manager of objects in the arena, and of registered types by the standard server.
 
-    A list or a dict outlives its manager for as long as any process has it.
+    After its `shutdown`, or its ``with`` block, what it made can't be used any more: that raises
+    `allcores.errors.ManagerShutDown`. A manager that is just forgotten ends nothing.
     """
 
     # The server is wanted, but nothing has needed it yet.
     _lazy = False
+    # Everything is done by the server at an address.
+    _by_server = False
+
+    def __init__(self, address: Any = None, *args: Any, **options: Any) -> None:
+        super().__init__(address, *args, **options)
+        self._by_server = address is not None
+        self._life: _core.Life | None = None
+        self._owner = os.getpid()
+        self._end_server: Callable[[], object] = lambda: None
+        self._pools: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def connect(self) -> None:
+        """Connect to the server at the address, which does everything from now on."""
+        self._by_server = True
+        super().connect()
 
     def start(
         self,
@@ -88,13 +110,22 @@ class SyncManager(BaseManager, _std.SyncManager):
             TypeError: the initializer can't be called.
         """
         fresh = self._state.value == _State.INITIAL
+        if fresh:
+            self._owner = os.getpid()
+            # Now, so that children that are forked have the same.
+            self._life = _core.Life()
         if type(self) is SyncManager and fresh and initializer is None and self._address is None:
             self._lazy = True
-            self._owner = os.getpid()
             self._starting = threading.Lock()
             self._state.value = _State.STARTED
             return
-        super().start(initializer, initargs)
+        self._start_server(initializer, initargs)
+
+    def _start_server(self, *args: Any) -> None:
+        super().start(*args)
+        # It ends with the program, or with this object; and by our own `shutdown`, which the
+        # standard library's `start` has just put this in front of.
+        self._end_server = vars(self).pop("shutdown")
 
     def _serve(self) -> None:
         """Start the server if it is wanted and not there yet."""
@@ -103,22 +134,32 @@ class SyncManager(BaseManager, _std.SyncManager):
         if os.getpid() != self._owner:
             raise ProcessError(
                 "the manager's server was not running yet when this process was forked; make "
-                "what it serves (all but lists and dicts) in the process that made the manager, "
+                "what it serves in the process that made the manager, "
                 "and pass it on"
             )
         with self._starting:
             if self._lazy and self._state.value == _State.STARTED:
                 self._state.value = _State.INITIAL
                 try:
-                    super().start()
+                    self._start_server()
                     self._lazy = False
                 finally:
                     self._state.value = _State.STARTED
 
     def shutdown(self) -> None:  # type: ignore[override]
-        """End the server, and with it what it serves. Lists and dicts live on."""
-        # The start of a server puts its own function in front of this one.
+        """End what this manager has made, and its server if it has one.
+
+        Who waits for one of its objects, in whatever process, gets an exception.
+        """
+        if os.getpid() != self._owner:
+            # As with the standard library: a child has a copy, and it isn't the child's to end.
+            return
         self._lazy = False
+        if self._life is not None:
+            self._life.end()
+        for pool in list(self._pools):
+            pool.terminate()
+        self._end_server()
         self._state.value = _State.SHUTDOWN
 
     def join(self, timeout: float | None = None) -> None:
@@ -147,44 +188,102 @@ class SyncManager(BaseManager, _std.SyncManager):
         return super()._debug_info()  # type: ignore[misc]
 
     def _number_of_objects(self) -> int:
-        """Return the number of objects that the server has; lists and dicts are not its."""
+        """Return the number of objects that the server has; those in the arena are not its."""
         if self._lazy:
             return 0
         count: int = super()._number_of_objects()  # type: ignore[misc]
         return count
 
-    def list(self, iterable: Iterable[Any] = (), /) -> List:  # type: ignore[override]
-        """Return a list that processes share.
-
-        Args:
-            iterable: what is in it first.
-
-        Raises:
-            multiprocessing.ProcessError: the manager is not started, or it was shut down.
-        """
-        self._check()
-        return List(iterable)
-
-    def dict(self, mapping: Any = (), /, **items: Any) -> Dict:  # type: ignore[override]
-        """Return a dict that processes share.
-
-        Args:
-            mapping: a mapping, or an iterable of pairs, that is in it first.
-            **items: more of them, with names as keys.
-
-        Raises:
-            multiprocessing.ProcessError: the manager is not started, or it was shut down.
-        """
-        self._check()
-        return Dict(mapping, **items)
-
-    def _check(self) -> None:
+    def _made(self, kind: Callable[..., Any], typeid: str, *args: Any, **named: Any) -> Any:
+        """Make an object in the arena; by the server when this manager has an address."""
+        if self._by_server:
+            return getattr(_std.SyncManager, typeid)(self, *args, **named)
         state = self._state.value
         if state == _State.SHUTDOWN:
             raise ProcessError("this manager has been shut down; make another one")
         if state != _State.STARTED:
             raise ProcessError("this manager is not started yet: call start(), or use `with`")
+        return kind(self._life, *args, **named)
 
+    def list(self, iterable: Iterable[Any] = (), /) -> Any:  # type: ignore[override]
+        """Return a list that processes share, see `allcores.shared.lists.List`."""
+        return self._made(List.under, "list", iterable)
+
+    def dict(self, mapping: Any = (), /, **items: Any) -> Any:  # type: ignore[override]
+        """Return a dict that processes share, see `allcores.shared.dicts.Dict`."""
+        return self._made(Dict.under, "dict", mapping, **items)
+
+    def set(self, iterable: Iterable[Any] = (), /) -> Any:
+        """Return a set that processes share, see `allcores.shared.sets.Set`."""
+        return self._made(Set.under, "set", iterable)
+
+    def deque(self, iterable: Iterable[Any] = (), maxlen: int | None = None) -> Any:
+        """Return a deque that processes share, see `allcores.shared.deques.Deque`."""
+        return self._made(Deque.under, "deque", iterable, maxlen)
+
+    def Namespace(self, /, **attributes: Any) -> Any:  # type: ignore[override]
+        """Return an object whose attributes processes share."""
+        return self._made(simple.Namespace.under, "Namespace", **attributes)
+
+    def Value(self, typecode: Any, value: Any, lock: Any = True) -> Any:  # type: ignore[override]
+        """Return one object that processes share; `typecode` and `lock` mean nothing."""
+        return self._made(simple.Value.under, "Value", typecode, value, lock)
+
+    def Array(  # type: ignore[override]
+        self, typecode: str, sequence: Iterable[Any], lock: Any = True
+    ) -> Any:
+        """Return numbers of one type that processes share."""
+        return self._made(simple.Array.under, "Array", typecode, sequence, lock)
+
+    def Lock(self) -> Any:  # type: ignore[override]
+        """Return a lock, as of ``threading``."""
+        return self._made(managed.Lock.under, "Lock")
+
+    def RLock(self) -> Any:  # type: ignore[override]
+        """Return a lock that its thread may take again."""
+        return self._made(managed.RLock.under, "RLock")
+
+    def Semaphore(self, value: int = 1) -> Any:  # type: ignore[override]
+        """Return a semaphore of `value` units."""
+        return self._made(managed.Semaphore.under, "Semaphore", value)
+
+    def BoundedSemaphore(self, value: int = 1) -> Any:  # type: ignore[override]
+        """Return a semaphore that can't be released above `value`."""
+        return self._made(managed.BoundedSemaphore.under, "BoundedSemaphore", value)
+
+    def Condition(self, lock: Any = None) -> Any:  # type: ignore[override]
+        """Return a condition variable on a lock of a manager, or on an RLock of its own."""
+        return self._made(managed.Condition.under, "Condition", lock)
+
+    def Event(self) -> Any:  # type: ignore[override]
+        """Return a flag that processes can wait for."""
+        return self._made(managed.Event.under, "Event")
+
+    def Barrier(  # type: ignore[override]
+        self,
+        parties: int,
+        action: Callable[[], object] | None = None,
+        timeout: float | None = None,
+    ) -> Any:
+        """Return a barrier; its last party calls `action`."""
+        return self._made(managed.Barrier.under, "Barrier", parties, action, timeout)
+
+    def Queue(self, maxsize: int = 0) -> Any:  # type: ignore[override]
+        """Return a queue with ``task_done`` and ``join``, as of the module ``queue``."""
+        return self._made(managed.Queue.under, "Queue", maxsize)
+
+    def JoinableQueue(self, maxsize: int = 0) -> Any:  # type: ignore[override]
+        """Return the same as `Queue`."""
+        return self._made(managed.Queue.under, "JoinableQueue", maxsize)
+
+    def Pool(self, *args: Any, **options: Any) -> Any:  # type: ignore[override]
+        """Return a pool whose workers are this process's; the arguments are a `Pool`'s."""
+        return self._made(self._new_pool, "Pool", *args, **options)
+
+    def _new_pool(self, life: _core.Life, *args: Any, **options: Any) -> Any:
+        pool = self._ctx.Pool(*args, **options)
+        self._pools.add(pool)
+        return pool
 
 class SharedMemoryManager(BaseManager, _std.SharedMemoryManager):
     """A manager that frees the shared memory segments that it made, by the standard server."""

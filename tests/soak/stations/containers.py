@@ -29,7 +29,7 @@ class Lists(Station):
         self.name = f"{'manager.list' if self.managed else 'List'} of {self.items.kind}"
 
     def make(self) -> None:
-        from allcores.shared.list import List
+        from allcores.shared.lists import List
 
         starts = [], [0] * PLACES, range(PLACES)
         if self.managed:

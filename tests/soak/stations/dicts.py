@@ -45,7 +45,7 @@ class Dicts(Station):
         self.name = f"{'manager.dict' if self.managed else 'Dict'} of {self.items.kind}"
 
     def make(self) -> None:
-        from allcores.shared.dict import Dict
+        from allcores.shared.dicts import Dict
 
         start: dict[Any, Any] = dict.fromkeys(FIXED, 0)
         start |= {f"count {i}": value for i, value in enumerate(STARTS)}

@@ -76,7 +76,7 @@ class Carried:
         elif what == 1:
             self.inner = mp.Value("Q", number)
         else:
-            from allcores.shared.list import List
+            from allcores.shared.lists import List
 
             self.inner = List([number, b"x" * 2000])
 

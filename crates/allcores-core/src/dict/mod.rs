@@ -36,9 +36,11 @@ use crate::alloc;
 use crate::arena::{Offset, Shared, arena};
 use crate::crash::crash_point;
 use crate::error::Result;
+use crate::gate;
 use crate::handle::Handle;
 use crate::item::{self, Found, View};
 use crate::lock::{self, DIED, Guard};
+use crate::mutex::{LockBlock, Mutex};
 use crate::object::{self, Kind};
 use crate::slot::{OWNER_MASK, Owner};
 use probe::Verdict;
@@ -57,7 +59,8 @@ struct DictBlock {
     version: AtomicU64,
     /// Blocks on their way in and out, see the head of this file.
     notes: [AtomicU64; 2],
-    _reserved: [AtomicU64; 3],
+    /// The lock that users hold for several operations, see [`crate::gate`].
+    gate: LockBlock,
 }
 // SAFETY: atomics only.
 unsafe impl Shared for DictBlock {}
@@ -92,6 +95,8 @@ impl Dict {
     /// [`crate::Error::OutOfMemory`], or when this process cannot take part in the arena.
     pub fn create() -> Result<Dict> {
         let offset = alloc::reserve(Kind::Dict, size_of::<DictBlock>(), true)?;
+        let block: &DictBlock = arena()?.at(offset)?;
+        block.gate.begin_recursive();
         Dict::over(Handle::publish(offset)?)
     }
 
@@ -123,7 +128,8 @@ impl Dict {
     fn undisturbed<R>(&self, look: impl Fn() -> Result<Option<R>>) -> Option<R> {
         for _ in 0..PEEKS {
             let before = self.block.version.load(Acquire);
-            if before & 1 == 1 {
+            // In this order: who has the gate from now on changes the version before all else.
+            if before & 1 == 1 || self.block.gate.keeps_out() {
                 return None;
             }
             let seen = look();
@@ -170,23 +176,28 @@ impl Dict {
         })
     }
 
-    /// Enters the dict if nobody else is inside.
+    /// What keeps others out for several operations of this thread.
+    pub fn gate(&self) -> Mutex {
+        Mutex::within(self.handle.clone(), &self.block.gate)
+    }
+
+    /// Enters the dict if nobody else is inside or keeps others out.
     ///
     /// # Errors
     /// When shared memory makes no sense.
     pub fn try_enter(&self) -> Result<Option<Inside<'_>>> {
-        if !lock::try_lock(&self.block.lock)? {
+        if !gate::try_enter(&self.block.gate, &self.block.lock)? {
             return Ok(None);
         }
         self.inside().map(Some)
     }
 
-    /// Enters the dict, waiting for whoever is inside.
+    /// Enters the dict, waiting for whoever is inside or keeps others out.
     ///
     /// # Errors
     /// What `pulse` says, or when shared memory makes no sense.
     pub fn enter(&self, pulse: crate::wait::Pulse) -> Result<Inside<'_>> {
-        lock::lock(&self.block.lock, &crate::wait::Deadline::NEVER, pulse)?;
+        gate::enter(&self.gate(), &self.block.gate, &self.block.lock, pulse)?;
         self.inside()
     }
 
@@ -494,6 +505,7 @@ fn take_part(part: Offset, owner: Owner, name: &AtomicU64) -> Result<()> {
 /// When shared memory makes no sense.
 pub fn bereave(offset: Offset, dead: Owner) -> Result<()> {
     let block: &'static DictBlock = arena()?.at(offset)?;
+    lock::bereave(&block.gate.word, dead);
     let seen = block.lock.load(Acquire);
     // With DIED another process is at the repair; what comes next may need it done.
     if seen & OWNER_MASK != dead && seen & DIED == 0 {

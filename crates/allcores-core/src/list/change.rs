@@ -15,7 +15,7 @@ const SMALL: usize = 128;
 impl Inside<'_> {
     /// After an error half-way everything is put right at once, before anybody else or
     /// the owner of what was to be linked looks at it.
-    fn settled<T>(&mut self, result: Result<T>) -> Result<T> {
+    pub(super) fn settled<T>(&mut self, result: Result<T>) -> Result<T> {
         if result.is_err() {
             self.repair()?;
         }
@@ -210,7 +210,7 @@ impl Inside<'_> {
     }
 
     /// Takes the blocks of words apart that are no longer in the span.
-    fn forget(&mut self, words: &[std::sync::atomic::AtomicU64]) -> Result<()> {
+    pub(super) fn forget(&mut self, words: &[std::sync::atomic::AtomicU64]) -> Result<()> {
         for word in words {
             let block = item::block(word.load(Acquire));
             if block != 0 {
@@ -295,7 +295,7 @@ impl Inside<'_> {
     }
 
     /// The table, with room for so many more items before and behind the others.
-    fn with_room(&mut self, front: usize, back: usize) -> Result<Table> {
+    pub(super) fn with_room(&mut self, front: usize, back: usize) -> Result<Table> {
         if let Some(table) = self.table()?
             && table.before().len() >= front
             && table.behind().len() >= back

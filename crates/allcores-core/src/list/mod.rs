@@ -21,6 +21,7 @@
 //! in are repaired, so a name never leads to a block that is somebody else's by now.
 
 mod change;
+mod push;
 mod slice;
 mod table;
 
@@ -33,9 +34,11 @@ use crate::alloc;
 use crate::arena::{Offset, Shared, arena};
 use crate::crash::crash_point;
 use crate::error::{Error, Result};
+use crate::gate;
 use crate::handle::Handle;
 use crate::item::{self, Found, Word};
 use crate::lock::{self, DIED, Guard};
+use crate::mutex::{LockBlock, Mutex};
 use crate::object::{self, Kind};
 use crate::slot::{OWNER_MASK, Owner};
 use table::Table;
@@ -50,7 +53,8 @@ struct ListBlock {
     version: AtomicU64,
     /// Blocks on their way in and out, see the head of this file.
     notes: [AtomicU64; 2],
-    _reserved: [AtomicU64; 3],
+    /// The lock that users hold for several operations, see [`crate::gate`].
+    gate: LockBlock,
 }
 // SAFETY: atomics only.
 unsafe impl Shared for ListBlock {}
@@ -68,6 +72,8 @@ impl List {
     /// [`Error::OutOfMemory`], or when this process cannot take part in the arena.
     pub fn create() -> Result<List> {
         let offset = alloc::reserve(Kind::List, size_of::<ListBlock>(), true)?;
+        let block: &ListBlock = arena()?.at(offset)?;
+        block.gate.begin_recursive();
         List::over(Handle::publish(offset)?)
     }
 
@@ -94,23 +100,28 @@ impl List {
         self.block.version.load(Acquire)
     }
 
-    /// Enters the list if nobody else is inside.
+    /// What keeps others out for several operations of this thread.
+    pub fn gate(&self) -> Mutex {
+        Mutex::within(self.handle.clone(), &self.block.gate)
+    }
+
+    /// Enters the list if nobody else is inside or keeps others out.
     ///
     /// # Errors
     /// When shared memory makes no sense.
     pub fn try_enter(&self) -> Result<Option<Inside<'_>>> {
-        if !lock::try_lock(&self.block.lock)? {
+        if !gate::try_enter(&self.block.gate, &self.block.lock)? {
             return Ok(None);
         }
         self.inside().map(Some)
     }
 
-    /// Enters the list, waiting for whoever is inside.
+    /// Enters the list, waiting for whoever is inside or keeps others out.
     ///
     /// # Errors
     /// What `pulse` says, or when shared memory makes no sense.
     pub fn enter(&self, pulse: crate::wait::Pulse) -> Result<Inside<'_>> {
-        lock::lock(&self.block.lock, &crate::wait::Deadline::NEVER, pulse)?;
+        gate::enter(&self.gate(), &self.block.gate, &self.block.lock, pulse)?;
         self.inside()
     }
 
@@ -331,6 +342,7 @@ fn take_part(part: Offset, owner: Owner, name: &AtomicU64) -> Result<()> {
 /// When shared memory makes no sense.
 pub fn bereave(offset: Offset, dead: Owner) -> Result<()> {
     let block: &'static ListBlock = arena()?.at(offset)?;
+    lock::bereave(&block.gate.word, dead);
     let seen = block.lock.load(Acquire);
     // With DIED another process is at the repair; what comes next may need it done.
     if seen & OWNER_MASK != dead && seen & DIED == 0 {

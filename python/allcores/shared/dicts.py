@@ -1,9 +1,10 @@
 """The shared dict: what `dict` can do, seen by every process.
 
 Keys and values live in the arena. Numbers, texts, bytes and None, True and False are kept as
-they are; other objects as pickles, so that reading one gives a new object each time, and
-changing what was read doesn't change the dict: assign it again. Shared objects in the dict
-(a list, an Array, a queue, a lock) are the shared ones.
+they are. Plain lists and dicts become shared ones (see `allcores.shared.nested`). Other objects
+are kept as pickles, so that reading one gives a new object each time, and changing what was read
+doesn't change the dict: assign it again. Shared objects in the dict (a list, an Array, a queue, a
+lock) are the shared ones.
 
 Each operation on a key happens as a whole, also when its process is killed in the middle of
 it; `update` is one such operation for each of its keys. Several together are not one:
@@ -17,21 +18,13 @@ other kinds.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
-from threading import local
 from typing import Any
 
 from allcores import _core, pickling
+from allcores.shared.printing import once
 from allcores.shared.views import ItemsView, KeysView, ValuesView
 
 __all__ = ["Dict"]
-
-
-class _Printing(local):
-    def __init__(self) -> None:
-        self.offsets: set[int] = set()
-
-
-_printing = _Printing()
 
 
 class Dict(_core.Dict):
@@ -74,6 +67,13 @@ class Dict(_core.Dict):
         return self
 
     @classmethod
+    def under(cls, life: _core.Life, mapping: Any = (), /, **items: Any) -> Dict:
+        """Make a dict that can't be used any more when a life is over."""
+        self = _core.Dict.__new__(cls, life=life)
+        self.update(mapping, **items)
+        return self
+
+    @classmethod
     def from_handle(cls, session: int, offset: int, generation: int) -> Dict:
         """Open a dict by its three numbers.
 
@@ -92,7 +92,9 @@ class Dict(_core.Dict):
 
     def __reduce__(self) -> tuple[Any, ...]:
         pickling.note_sent(self.offset)
-        return _open, (type(self), *self.handle())
+        if self.life is None:
+            return _open, (type(self), *self.handle())
+        return _open, (type(self), *self.handle(), self.life)
 
     def __copy__(self) -> dict[Any, Any]:
         return self.copy()
@@ -156,14 +158,8 @@ class Dict(_core.Dict):
         return NotImplemented
 
     def __repr__(self) -> str:
-        offsets = _printing.offsets
-        if self.offset in offsets:
-            return "{...}"
-        offsets.add(self.offset)
-        try:
-            return repr(self.copy())
-        finally:
-            offsets.discard(self.offset)
+        with once(self.offset) as first:
+            return repr(self.copy()) if first else "{...}"
 
     # What the standard library's proxies have.
 
@@ -204,8 +200,10 @@ def _checked(pairs: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
         yield parts
 
 
-def _open(cls: type[Dict], session: int, offset: int, generation: int) -> Dict:
-    return cls.from_handle(session, offset, generation)
+def _open(
+    cls: type[Dict], session: int, offset: int, generation: int, life: _core.Life | None = None
+) -> Dict:
+    return _core.Dict.__new__(cls, handle=(session, offset, generation), life=life)
 
 
 MutableMapping.register(Dict)

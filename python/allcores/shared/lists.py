@@ -1,9 +1,10 @@
 """The shared list: what `list` can do, seen by every process.
 
 The items live in the arena. Numbers, texts, bytes and None, True and False are kept as they
-are; other objects as pickles, so that reading one gives a new object each time, and changing
-what was read doesn't change the list: assign it again. Shared objects in the list (a list,
-an Array, a queue, a lock) are the shared ones.
+are. Plain lists and dicts become shared ones (see `allcores.shared.nested`). Other objects are
+kept as pickles, so that reading one gives a new object each time, and changing what was read
+doesn't change the list: assign it again. Shared objects in the list (a list, an Array, a queue, a
+lock) are the shared ones.
 
 Each operation happens as a whole, also when its process is killed in the middle of it.
 Several together don't: ``l[0] += 1`` reads, then writes.
@@ -13,24 +14,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, MutableSequence
-from threading import local
 from typing import Any, SupportsIndex
 
 from allcores import _core, pickling
+from allcores.shared.printing import once
 
 __all__ = ["List"]
 
 # How often an operation that needs to look first, then change, starts again because the list
 # was changed in between. A guess: each time means that another process got on.
 _TRIES = 1000
-
-
-class _Printing(local):
-    def __init__(self) -> None:
-        self.offsets: set[int] = set()
-
-
-_printing = _Printing()
 
 
 class List(_core.List):
@@ -52,9 +45,16 @@ class List(_core.List):
     __slots__ = ()
     __hash__ = None  # type: ignore[assignment]
 
+    @classmethod
+    def under(cls, life: _core.Life, iterable: Iterable[Any] = (), /) -> List:
+        """Make a list that can't be used any more when a life is over."""
+        return _core.List.__new__(cls, iterable, life=life)
+
     def __reduce__(self) -> tuple[Any, ...]:
         pickling.note_sent(self.offset)
-        return _open, (type(self), *self.handle())
+        if self.life is None:
+            return _open, (type(self), *self.handle())
+        return _open, (type(self), *self.handle(), self.life)
 
     def __copy__(self) -> list[Any]:
         return self.copy()
@@ -126,6 +126,20 @@ class List(_core.List):
             if self.reorder(order, version):
                 return
         raise _crowded("sort")
+
+    def rearrange(self, order: Callable[[int], list[int]], what: str) -> None:
+        """Bring what is at ``order(length)[i]`` to `i`, in one operation.
+
+        Args:
+            order: says the order for a length, which is not 0.
+            what: it is to the user, for the message of an error.
+        """
+        for _ in range(_TRIES):
+            version = self.version
+            count = len(self)
+            if not count or self.reorder(order(count), version):
+                return
+        raise _crowded(what)
 
     def __contains__(self, value: object, /) -> bool:
         return any(item is value or item == value for item in self)
@@ -201,18 +215,14 @@ class List(_core.List):
         return NotImplemented
 
     def __repr__(self) -> str:
-        offsets = _printing.offsets
-        if self.offset in offsets:
-            return "[...]"
-        offsets.add(self.offset)
-        try:
-            return repr(self[:])
-        finally:
-            offsets.discard(self.offset)
+        with once(self.offset) as first:
+            return repr(self[:]) if first else "[...]"
 
 
-def _open(cls: type[List], session: int, offset: int, generation: int) -> List:
-    return cls.from_handle(session, offset, generation)
+def _open(
+    cls: type[List], session: int, offset: int, generation: int, life: _core.Life | None = None
+) -> List:
+    return _core.List.__new__(cls, handle=(session, offset, generation), life=life)
 
 
 def _crowded(what: str) -> ValueError:
