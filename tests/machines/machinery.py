@@ -13,6 +13,7 @@ from typing import Any
 import hypothesis
 from allcores import _core
 from allcores.queues import SimpleQueue
+from allcores.shared.nested import NestedDict, NestedList
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
@@ -87,9 +88,14 @@ values = st.recursive(
 )
 
 
+def _kind(value: Any) -> type:
+    """The type, but of a list or a dict in a shared container: that it is one of these."""
+    return {NestedList: list, NestedDict: dict}.get(type(value), type(value))
+
+
 def same(a: Any, b: Any) -> bool:
     """Whether two values are alike in every bit, or are the same shared object."""
-    if type(a) is not type(b):
+    if _kind(a) is not _kind(b):
         return False
     if isinstance(a, float):
         return struct.pack("d", a) == struct.pack("d", b)

@@ -39,11 +39,7 @@ impl Dict {
         item::decode(py, found, self.life.as_ref())
     }
 
-    fn decode_all<'py>(
-        &self,
-        py: Python<'py>,
-        found: Vec<Found>,
-    ) -> PyResult<Bound<'py, PyList>> {
+    fn decode_all<'py>(&self, py: Python<'py>, found: Vec<Found>) -> PyResult<Bound<'py, PyList>> {
         item::decode_all(py, found, self.life.as_ref())
     }
 
@@ -368,8 +364,7 @@ impl Dict {
     }
 
     fn snapshot<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyList>, u64)> {
-        let (items, version) =
-            self.inside(py, |inside| Ok((inside.items()?, inside.version())))?;
+        let (items, version) = self.inside(py, |inside| Ok((inside.items()?, inside.version())))?;
         let list = PyList::empty(py);
         for (key, value) in items {
             list.append((self.decode(py, key)?, self.decode(py, value)?))?;
@@ -425,7 +420,8 @@ impl DictIterator {
             *keys = None;
         }
         drop(keys);
-        next.map(|found| self.dict.get().decode(py, found)).transpose()
+        next.map(|found| self.dict.get().decode(py, found))
+            .transpose()
     }
 
     fn __length_hint__(&self) -> usize {

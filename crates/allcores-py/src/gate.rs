@@ -84,7 +84,11 @@ impl Gate {
     }
 
     fn __repr__(&self) -> String {
-        let state = if self.mutex.is_locked() { "locked" } else { "unlocked" };
+        let state = if self.mutex.is_locked() {
+            "locked"
+        } else {
+            "unlocked"
+        };
         format!("<ContainerLock {state}>")
     }
 

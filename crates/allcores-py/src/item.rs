@@ -20,7 +20,8 @@ pub fn encode(obj: &Any<'_>, own: u64, what: &'static str) -> PyResult<Fresh> {
     match plain(obj) {
         Some(made) => made.map_err(|error| raise(obj.py(), error)),
         None => {
-            let nests = obj.is_exact_instance_of::<PyList>() || obj.is_exact_instance_of::<PyDict>();
+            let nests =
+                obj.is_exact_instance_of::<PyList>() || obj.is_exact_instance_of::<PyDict>();
             if nests {
                 return nest(obj, own);
             }

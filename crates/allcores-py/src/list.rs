@@ -48,11 +48,7 @@ impl List {
         item::decode(py, found, self.life.as_ref())
     }
 
-    fn decode_all<'py>(
-        &self,
-        py: Python<'py>,
-        found: Vec<Found>,
-    ) -> PyResult<Bound<'py, PyList>> {
+    fn decode_all<'py>(&self, py: Python<'py>, found: Vec<Found>) -> PyResult<Bound<'py, PyList>> {
         item::decode_all(py, found, self.life.as_ref())
     }
 

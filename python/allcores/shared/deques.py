@@ -14,7 +14,7 @@ from typing import Any, SupportsIndex
 
 from allcores import _core
 from allcores.shared.lists import List
-from allcores.shared.printing import once
+from allcores.shared.printing import once, shown
 
 __all__ = ["Deque"]
 
@@ -260,6 +260,7 @@ class Deque:
     def __ge__(self, other: Any, /) -> Any:
         return self._compare(other, "__ge__")
 
+    @shown
     def __repr__(self) -> str:
         with once(self._list.offset) as first:
             return repr(self.copy()) if first else "deque([...])"

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMappin
 from typing import Any
 
 from allcores import _core, pickling
-from allcores.shared.printing import once
+from allcores.shared.printing import once, shown
 from allcores.shared.views import ItemsView, KeysView, ValuesView
 
 __all__ = ["Dict"]
@@ -157,6 +157,7 @@ class Dict(_core.Dict):
             return self.copy() == other
         return NotImplemented
 
+    @shown
     def __repr__(self) -> str:
         with once(self.offset) as first:
             return repr(self.copy()) if first else "{...}"

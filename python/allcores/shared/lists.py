@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, MutableSequence
 from typing import Any, SupportsIndex
 
 from allcores import _core, pickling
-from allcores.shared.printing import once
+from allcores.shared.printing import once, shown
 
 __all__ = ["List"]
 
@@ -214,6 +214,7 @@ class List(_core.List):
             return getattr(self[:], how)(other)
         return NotImplemented
 
+    @shown
     def __repr__(self) -> str:
         with once(self.offset) as first:
             return repr(self[:]) if first else "[...]"

@@ -35,6 +35,10 @@ class _Managed:
         self._life = life
         return self
 
+    def __repr__(self) -> str:
+        name = type(self).__name__
+        return f"<{name}Proxy object, typeid {name!r} at {id(self):#x}>"
+
 
 def _under(base: type, *names: str) -> Any:
     """Return a class with these methods of `base`, for as long as the manager lives."""

@@ -31,6 +31,10 @@ __all__ = ["BaseManager", "SharedMemoryManager", "SyncManager"]
 _State: Any = _std.State  # type: ignore[attr-defined]
 
 
+class _PoolRefused(ValueError, _std.RemoteError):
+    """A pool can't have such arguments; the standard library's server says it like this."""
+
+
 class BaseManager(_std.BaseManager):
     """A manager that starts its server by a context of this package.
 
@@ -281,7 +285,10 @@ class SyncManager(BaseManager, _std.SyncManager):
         return self._made(self._new_pool, "Pool", *args, **options)
 
     def _new_pool(self, life: _core.Life, *args: Any, **options: Any) -> Any:
-        pool = self._ctx.Pool(*args, **options)
+        try:
+            pool = self._ctx.Pool(*args, **options)
+        except ValueError as error:
+            raise _PoolRefused(*error.args) from None
         self._pools.add(pool)
         return pool
 

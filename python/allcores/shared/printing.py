@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from threading import local
+from typing import Any
 
-__all__ = ["once"]
+from allcores.errors import ManagerShutDown
+
+__all__ = ["once", "shown"]
 
 
 class _Printing(local):
@@ -29,3 +33,16 @@ def once(offset: int) -> Iterator[bool]:
         yield True
     finally:
         offsets.discard(offset)
+
+
+def shown(method: Callable[[Any], str]) -> Callable[[Any], str]:
+    """Have a ``__repr__`` that doesn't fail when a manager has been shut down."""
+
+    @wraps(method)
+    def shown(self: Any) -> str:
+        try:
+            return method(self)
+        except ManagerShutDown:
+            return f"<{type(self).__name__} of a manager that has been shut down>"
+
+    return shown

@@ -14,7 +14,7 @@ from typing import Any
 
 from allcores import _core
 from allcores.shared.dicts import Dict
-from allcores.shared.printing import once
+from allcores.shared.printing import once, shown
 
 __all__ = ["Set"]
 
@@ -237,6 +237,7 @@ class Set:
     def __ge__(self, other: Any, /) -> Any:
         return self._with(other, "__ge__")
 
+    @shown
     def __repr__(self) -> str:
         elements = self._dict._keys()
         with once(self._dict.offset) as first:

@@ -15,7 +15,7 @@ from typing import Any
 from allcores import _core
 from allcores.shared.dicts import Dict
 from allcores.shared.lists import List
-from allcores.shared.printing import once
+from allcores.shared.printing import once, shown
 
 __all__ = ["Array", "Namespace", "Value"]
 
@@ -27,7 +27,6 @@ class Namespace:
         **attributes: the first ones.
     """
 
-    __slots__ = ("__weakref__", "_dict")
     _dict: Dict
 
     def __init__(self, /, **attributes: Any) -> None:
@@ -69,6 +68,7 @@ class Namespace:
     def __dir__(self) -> Iterable[str]:
         return sorted({*object.__dir__(self), *map(str, self._dict._keys())})
 
+    @shown
     def __repr__(self) -> str:
         with once(self._dict.offset) as first:
             pairs = sorted(f"{name}={value!r}" for name, value in self._items(first))
@@ -124,6 +124,7 @@ class Value:
         """Return `lock`."""
         return self.lock
 
+    @shown
     def __repr__(self) -> str:
         with once(self._list.offset) as first:
             return f"{type(self).__name__}({self._typecode!r}, {self.get() if first else ...!r})"
@@ -201,6 +202,7 @@ class Array:
     def _getvalue(self) -> array[Any]:
         return array(self._typecode, self._list[:])
 
+    @shown
     def __repr__(self) -> str:
         return repr(self._getvalue())
 

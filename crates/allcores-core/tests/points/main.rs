@@ -25,6 +25,8 @@ mod case;
 mod common;
 #[path = "../step/dict.rs"]
 mod dict;
+#[path = "../step/gate.rs"]
+mod gate;
 #[path = "../step/list.rs"]
 mod list;
 #[path = "../step/memory.rs"]

@@ -7,7 +7,7 @@ use crate::case::Operation;
 use crate::common::Random;
 use crate::journal::Journal;
 use crate::survivor::{Plan, survive};
-use crate::{asleep, dict, list, memory, rare, ring, source, sync, threads, waiting};
+use crate::{asleep, dict, gate, list, memory, rare, ring, source, sync, threads, waiting};
 
 /// In a sample, how long it goes on with one operation.
 const SAMPLE_TIME: Duration = Duration::from_millis(600);
@@ -118,6 +118,7 @@ pub fn main() {
         ring::OPERATIONS,
         list::OPERATIONS,
         dict::OPERATIONS,
+        gate::OPERATIONS,
         asleep::OPERATIONS,
         waiting::OPERATIONS,
         rare::OPERATIONS,

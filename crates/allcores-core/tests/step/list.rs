@@ -65,6 +65,12 @@ pub const OPERATIONS: &[Operation] = &[
                 .unwrap();
         })
     }),
+    operation("push into a full one, at the back", || {
+        change(|l| l.push(fresh(101), false, BASE.len()).unwrap())
+    }),
+    operation("push into a full one, at the front", || {
+        change(|l| l.push(fresh(101), true, BASE.len()).unwrap())
+    }),
     operation("reverse", || change(|l| l.reverse().unwrap())),
     operation("make, extend, drop", make_and_drop),
 ];

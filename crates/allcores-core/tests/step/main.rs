@@ -27,6 +27,7 @@ mod case;
 #[path = "../common/mod.rs"]
 mod common;
 mod dict;
+mod gate;
 mod list;
 mod memory;
 mod progress;
@@ -199,6 +200,7 @@ fn main() {
         waiting::OPERATIONS,
         rare::OPERATIONS,
         dict::OPERATIONS,
+        gate::OPERATIONS,
     ]
     .concat()
     {
