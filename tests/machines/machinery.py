@@ -88,14 +88,14 @@ values = st.recursive(
 )
 
 
-def _kind(value: Any) -> type:
+def kind(value: Any) -> type:
     """The type, but of a list or a dict in a shared container: that it is one of these."""
     return {NestedList: list, NestedDict: dict}.get(type(value), type(value))
 
 
 def same(a: Any, b: Any) -> bool:
     """Whether two values are alike in every bit, or are the same shared object."""
-    if _kind(a) is not _kind(b):
+    if kind(a) is not kind(b):
         return False
     if isinstance(a, float):
         return struct.pack("d", a) == struct.pack("d", b)

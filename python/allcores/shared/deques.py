@@ -7,6 +7,7 @@ for it are one step, also when the process is killed in the middle.
 
 from __future__ import annotations
 
+import operator
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, MutableSequence
@@ -118,7 +119,7 @@ class Deque:
 
     def rotate(self, n: SupportsIndex = 1, /) -> None:
         """Take `n` items from the right end to the left, in one operation."""
-        steps = n.__index__()
+        steps = operator.index(n)
 
         def turned(count: int) -> list[int]:
             first = -steps % count
@@ -225,7 +226,7 @@ class Deque:
         return self
 
     def __mul__(self, times: SupportsIndex, /) -> deque[Any]:
-        return self.copy() * times.__index__()
+        return self.copy() * operator.index(times)
 
     __rmul__ = __mul__
 
@@ -234,7 +235,7 @@ class Deque:
             self._list *= times
             return self
         with self.lock:
-            self._list[:] = self.copy() * times.__index__()
+            self._list[:] = self.copy() * operator.index(times)
         return self
 
     def _compare(self, other: object, how: str) -> Any:

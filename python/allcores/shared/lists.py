@@ -12,6 +12,7 @@ Several together don't: ``l[0] += 1`` reads, then writes.
 
 from __future__ import annotations
 
+import operator
 import sys
 from collections.abc import Callable, Iterable, MutableSequence
 from typing import Any, SupportsIndex
@@ -176,7 +177,7 @@ class List(_core.List):
     __rmul__ = __mul__
 
     def __imul__(self, times: SupportsIndex, /) -> List:
-        more = times.__index__() - 1
+        more = operator.index(times) - 1
         if more < 0:
             self.clear()
         if more <= 0:
