@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from benches import data, idle, primitives, spreading, tasks
+from benches import containers, data, idle, primitives, spreading, tasks
 from benches.data import GB, MB
 from benches.peers import OTHERS, PEERS, Peer
 
@@ -79,26 +79,34 @@ CASES: dict[str, Case] = {
         primitives.queue_bytes, "GB/s", "Queue: 64 KB bytes, one writer", more_is_better=True
     ),
     "queue_ping": Case(primitives.queue_ping_pong, "µs", "Queue: there and back, median"),
+    "list_get": Case(
+        containers.list_get, "k/s", "Manager().list: get an int", "", True, ">= 3,000 k/s"
+    ),
+    "list_set": Case(
+        containers.list_set, "k/s", "Manager().list: set an int", "", True, ">= 1,500 k/s"
+    ),
+    "list_iterate": Case(
+        containers.list_iterate, "ms", "Manager().list: iterate 10,000 ints", target="<= 0.01"
+    ),
     "dict_get": Case(
-        primitives.dict_get,
-        "k/s",
-        "Manager().dict: get an int",
-        more_is_better=True,
-        target=">= 10",
+        containers.dict_get, "k/s", "Manager().dict: get an int", "", True, ">= 3,000 k/s"
     ),
     "dict_set": Case(
-        primitives.dict_set,
-        "k/s",
-        "Manager().dict: set an int",
-        more_is_better=True,
-        target=">= 10",
+        containers.dict_set, "k/s", "Manager().dict: set an int", "", True, ">= 1,500 k/s"
     ),
     "dict_count": Case(
-        primitives.dict_count,
+        containers.dict_count,
         "k/s",
         "Manager().dict: count, 2 processes",
         more_is_better=True,
-        target=">= 10",
+        target=">= 500 k/s",
+    ),
+    "value_add": Case(
+        containers.value_add,
+        "k/s",
+        "Value: += under its lock, 2 processes",
+        more_is_better=True,
+        target=">= 2,000 k/s",
     ),
     "process": Case(primitives.process_start, "ms", "Process: fork, start and join, median"),
     "pool": Case(

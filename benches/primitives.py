@@ -1,4 +1,4 @@
-"""Cases about locks, queues, dicts and processes.
+"""Cases about locks, queues and processes.
 
 `mp` is the library under measurement, allcores or multiprocessing: the same code for both.
 Processes are forked, and started before the time counts unless a case is about starting them.
@@ -156,61 +156,6 @@ def queue_throughput(mp: Any) -> float:
     if total != QUEUE_ITEMS * (QUEUE_ITEMS - 1) // 2:
         raise RuntimeError(f"the queue lost or changed items: sum {total}")
     return (QUEUE_ITEMS - 1) / seconds / 1e3
-
-
-def _dict_rate(rounds: int, work: Callable[[int], object]) -> float:
-    start = now()
-    for number in range(rounds):
-        work(number)
-    return rounds / (now() - start) / 1e3
-
-
-def _dict_rounds(mp: Any) -> int:
-    # The standard library's takes a round trip to another process each time.
-    return 300_000 if mp.__name__ == "allcores" else 5_000
-
-
-def dict_get(mp: Any) -> float:
-    with mp.get_context("fork").Manager() as manager:
-        mapping = manager.dict({number: number for number in range(100)})
-        get = mapping.get
-        return _dict_rate(_dict_rounds(mp), lambda number: get(number % 100))
-
-
-def dict_set(mp: Any) -> float:
-    with mp.get_context("fork").Manager() as manager:
-        mapping = manager.dict()
-        put = mapping.__setitem__
-        return _dict_rate(_dict_rounds(mp), lambda number: put(number % 100, number))
-
-
-def _count(mapping: Any, lock: Any, rounds: int) -> None:
-    if hasattr(mapping, "add"):
-        for _ in range(rounds):
-            mapping.add("count")
-    else:
-        for _ in range(rounds):
-            with lock:
-                mapping["count"] += 1
-
-
-def dict_count(mp: Any) -> float:
-    context = mp.get_context("fork")
-    rounds = _dict_rounds(mp)
-    with context.Manager() as manager:
-        mapping, lock = manager.dict(count=0), context.Lock()
-        child = context.Process(target=_count, args=(mapping, lock, rounds))
-        child.start()
-        while mapping["count"] == 0:
-            pass
-        begun, start = mapping["count"], now()
-        _count(mapping, lock, rounds)
-        child.join()
-        seconds = now() - start
-        counted = mapping["count"]
-    if counted != 2 * rounds:
-        raise RuntimeError(f"{2 * rounds} additions made {counted}")
-    return float(counted - begun) / seconds / 1e3
 
 
 def _nothing(number: int) -> int:

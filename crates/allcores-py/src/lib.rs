@@ -14,6 +14,7 @@ mod key;
 mod life;
 mod list;
 mod lock;
+mod locked;
 mod module;
 mod quick;
 mod ring;
@@ -48,6 +49,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<condition::Condition>()?;
     module.add_class::<barrier::Barrier>()?;
     module.add_class::<life::Life>()?;
+    module.add_class::<locked::LockedValue>()?;
     module.add_class::<list::List>()?;
     module.add_class::<dict::Dict>()?;
 

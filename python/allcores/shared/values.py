@@ -333,23 +333,7 @@ class SynchronizedBase(_std.SynchronizedBase):  # type: ignore[misc]
 class Synchronized(SynchronizedBase, _std.Synchronized):  # type: ignore[misc]
     """A shared ctypes value and its lock."""
 
-    # Written out, and without `with`: the most used of all is a third faster by that.
-    @property
-    def value(self) -> Any:
-        """The object's `value`, read and written under the lock."""
-        self.acquire()
-        try:
-            return self._obj.value
-        finally:
-            self.release()
-
-    @value.setter
-    def value(self, value: Any) -> None:
-        self.acquire()
-        try:
-            self._obj.value = value
-        finally:
-            self.release()
+    value = _core.LockedValue()
 
 
 class SynchronizedArray(SynchronizedBase, _std.SynchronizedArray):  # type: ignore[misc]

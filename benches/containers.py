@@ -1,0 +1,132 @@
+"""Cases about state that processes share: a manager's containers, and Value.
+
+`mp` is the library under measurement, allcores or multiprocessing: the same code for both, written
+as one would. Rates are those of a process, unless the case says two.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+now = time.perf_counter
+VALUE_ROUNDS = 200_000
+LIST_LENGTH = 10_000
+
+
+def _rounds(mp: Any) -> int:
+    # The standard library's takes a round trip to another process each time.
+    return 300_000 if mp.__name__ == "allcores" else 5_000
+
+
+def _rate(mp: Any, make: Callable[[Any], Any], work: Callable[[Any, Iterable[int]], None]) -> float:
+    """Thousands of accesses in a second, to the numbers below 100 again and again."""
+    rounds = _rounds(mp)
+    with mp.get_context("fork").Manager() as manager:
+        container = make(manager)
+        keys = list(range(100)) * (rounds // 100)
+        work(container, keys[:1000])
+        start = now()
+        work(container, keys)
+        return rounds / (now() - start) / 1e3
+
+
+def _read(container: Any, keys: Iterable[int]) -> None:
+    for key in keys:
+        container[key]
+
+
+def _write(container: Any, keys: Iterable[int]) -> None:
+    for key in keys:
+        container[key] = key
+
+
+def _list(manager: Any) -> Any:
+    return manager.list(range(100))
+
+
+def _dict(manager: Any) -> Any:
+    return manager.dict({number: number for number in range(100)})
+
+
+def list_get(mp: Any) -> float:
+    return _rate(mp, _list, _read)
+
+
+def list_set(mp: Any) -> float:
+    return _rate(mp, _list, _write)
+
+
+def dict_get(mp: Any) -> float:
+    return _rate(mp, _dict, _read)
+
+
+def dict_set(mp: Any) -> float:
+    return _rate(mp, _dict, _write)
+
+
+def list_iterate(mp: Any) -> float:
+    """Milliseconds for all items of a list."""
+    with mp.get_context("fork").Manager() as manager:
+        shared = manager.list(range(LIST_LENGTH))
+        times = []
+        for _ in range(20 if mp.__name__ == "allcores" else 1):
+            start = now()
+            count = sum(1 for _ in shared)
+            times.append(now() - start)
+            if count != LIST_LENGTH:
+                raise RuntimeError(f"{count} items of {LIST_LENGTH}")
+    return sorted(times)[len(times) // 2] * 1e3
+
+
+def _count(mapping: Any, lock: Any, rounds: int) -> None:
+    if hasattr(mapping, "add"):
+        for _ in range(rounds):
+            mapping.add("count")
+    else:
+        for _ in range(rounds):
+            with lock:
+                mapping["count"] += 1
+
+
+def dict_count(mp: Any) -> float:
+    """Thousands of exact increments of one key in a second, by two processes."""
+    context = mp.get_context("fork")
+    rounds = _rounds(mp)
+    with context.Manager() as manager:
+        mapping, lock = manager.dict(count=0), context.Lock()
+        return _by_two(context, _count, (mapping, lock), rounds, lambda: mapping["count"])
+
+
+def _add(value: Any, rounds: int) -> None:
+    for _ in range(rounds):
+        with value.get_lock():
+            value.value += 1
+
+
+def value_add(mp: Any) -> float:
+    """The same with a Value under its lock."""
+    context = mp.get_context("fork")
+    value = context.Value("q")
+    return _by_two(context, _add, (value,), VALUE_ROUNDS, lambda: value.value)
+
+
+def _by_two(
+    context: Any,
+    work: Callable[..., None],
+    args: tuple[Any, ...],
+    rounds: int,
+    counted: Callable[[], int],
+) -> float:
+    child = context.Process(target=work, args=(*args, rounds))
+    child.start()
+    while counted() == 0:
+        pass
+    begun, start = counted(), now()
+    work(*args, rounds)
+    child.join()
+    seconds = now() - start
+    if counted() != 2 * rounds:
+        raise RuntimeError(f"{2 * rounds} additions made {counted()}")
+    return float(2 * rounds - begun) / seconds / 1e3
