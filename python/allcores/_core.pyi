@@ -757,6 +757,74 @@ class Barrier:
             allcores.errors.StaleHandle: It is gone.
         """
 
+class Life:
+    """Whether a manager has been shut down; known to the handles of what it made."""
+
+    def __new__(cls, *, _handle: Handle | None = None) -> Self: ...
+    @property
+    def offset(self) -> int:
+        """Place of the flag in the arena."""
+
+    @property
+    def over(self) -> bool:
+        """Whether it has been shut down."""
+
+    def end(self) -> None:
+        """Say that it has been shut down. Who waits under this life is told."""
+
+    def check(self) -> None:
+        """Do nothing while it lasts.
+
+        Raises:
+            allcores.errors.ManagerShutDown: It is over.
+        """
+
+    def call(self, function: Callable[..., _T], /, *arguments: Any, **named: Any) -> _T:
+        """Call a function, whose waits end with this life.
+
+        Raises:
+            allcores.errors.ManagerShutDown: It is over, or was while the function waited.
+        """
+
+class ContainerLock:
+    """A container's lock for several operations of a thread, which may take it again.
+
+    It keeps all other threads, of all processes, out of the container. When its holder dies,
+    the operations that were done stay done.
+    """
+
+    def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
+        """Take it; see `Lock.acquire`."""
+
+    def release(self) -> None:
+        """Let it go, as often as it was taken.
+
+        Raises:
+            AssertionError: This thread doesn't have it.
+        """
+
+    def __enter__(self) -> bool: ...
+    def __exit__(self, *exception: object) -> None: ...
+    def locked(self) -> bool:
+        """Return whether any thread has it."""
+
+    @property
+    def owner_died(self) -> bool:
+        """Whether a holder died, and nobody has said since that all is well."""
+
+    def mark_consistent(self) -> None:
+        """Say that all is well with the content again.
+
+        Raises:
+            ValueError: This process doesn't have the lock.
+        """
+
+class LockedValue:
+    """A property: the attribute `value` of an object's `_obj`, under its `_lock`."""
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any: ...
+    def __set__(self, instance: Any, value: Any) -> None: ...
+
 class List:
     """The base of the shared list: what has to happen in the arena.
 
@@ -767,6 +835,8 @@ class List:
     Args:
         iterable: What is in it first.
         handle: Open the list that these numbers name, instead of making one.
+        life: The manager that it belongs to; that of what is being read, if none is given
+            for a handle.
 
     Raises:
         MemoryError: There is no memory left.
@@ -774,7 +844,12 @@ class List:
     """
 
     def __new__(
-        cls, iterable: Iterable[Any] | None = None, /, *, handle: Handle | None = None
+        cls,
+        iterable: Iterable[Any] | None = None,
+        /,
+        *,
+        handle: Handle | None = None,
+        life: Life | None = None,
     ) -> Self: ...
     @classmethod
     def from_handle(cls, session: int, offset: int, generation: int) -> Self:
@@ -790,6 +865,14 @@ class List:
     @property
     def offset(self) -> int:
         """Place of the list in the arena."""
+
+    @property
+    def life(self) -> Life | None:
+        """The manager that it belongs to."""
+
+    @property
+    def lock(self) -> ContainerLock:
+        """What keeps all others out of the list for several operations."""
 
     @property
     def version(self) -> int:
@@ -832,6 +915,9 @@ class List:
             IndexError: There is none at `index`.
         """
 
+    def push(self, value: Any, front: bool, most: int | None, /) -> None:
+        """Add an item at an end; of a list with `most` items the one at the other end goes."""
+
     def clear(self) -> None:
         """Remove all items."""
 
@@ -860,13 +946,14 @@ class Dict:
 
     Args:
         handle: Open the dict that these numbers name, instead of making one.
+        life: As of a list.
 
     Raises:
         MemoryError: There is no memory left.
         allcores.errors.StaleHandle: The dict of `handle` is gone, or another program's.
     """
 
-    def __new__(cls, *, handle: Handle | None = None) -> Self: ...
+    def __new__(cls, *, handle: Handle | None = None, life: Life | None = None) -> Self: ...
     @classmethod
     def from_handle(cls, session: int, offset: int, generation: int) -> Self:
         """Open a dict by its three numbers.
@@ -881,6 +968,14 @@ class Dict:
     @property
     def offset(self) -> int:
         """Place of the dict in the arena."""
+
+    @property
+    def life(self) -> Life | None:
+        """The manager that it belongs to."""
+
+    @property
+    def lock(self) -> ContainerLock:
+        """What keeps all others out of the dict for several operations."""
 
     @property
     def version(self) -> int:
@@ -969,6 +1064,9 @@ class Dict:
 
     def _keys(self) -> list[Any]: ...
     def _values(self) -> list[Any]: ...
+    def snapshot(self) -> tuple[list[tuple[Any, Any]], int]:
+        """Return the pairs, and the version of the dict that they are."""
+
     def _items(self) -> list[tuple[Any, Any]]: ...
 
 # The loops of a pool (allcores.task.records has the layouts).

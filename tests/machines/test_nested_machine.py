@@ -51,15 +51,28 @@ class NestedMachine(Counting):
     def with_a_value(self, path: list[int], tree: Any, method: str) -> None:
         self.both(path, list, method, tree)
 
-    @rule(path=paths, at=st.integers(-4, 4), tree=trees, how=st.sampled_from(["insert", "__setitem__"]))
+    @rule(
+        path=paths,
+        at=st.integers(-4, 4),
+        tree=trees,
+        how=st.sampled_from(["insert", "__setitem__"]),
+    )
     def put(self, path: list[int], at: int, tree: Any, how: str) -> None:
         self.both(path, list, how, at, tree)
 
-    @rule(path=paths, at=st.integers(-4, 4), how=st.sampled_from(["pop", "__getitem__", "__delitem__"]))
+    @rule(
+        path=paths,
+        at=st.integers(-4, 4),
+        how=st.sampled_from(["pop", "__getitem__", "__delitem__"]),
+    )
     def take(self, path: list[int], at: int, how: str) -> None:
         self.both(path, list, how, at)
 
-    @rule(path=paths, more=st.lists(trees, max_size=3), how=st.sampled_from(["extend", "__iadd__", "__add__"]))
+    @rule(
+        path=paths,
+        more=st.lists(trees, max_size=3),
+        how=st.sampled_from(["extend", "__iadd__", "__add__"]),
+    )
     def more(self, path: list[int], more: list[Any], how: str) -> None:
         self.both(path, list, how, more)
 
@@ -69,19 +82,34 @@ class NestedMachine(Counting):
         if how != "reverse":
             self.both(path, dict, how)
 
-    @rule(path=paths, start=st.integers(-4, 4), stop=st.integers(-4, 4), more=st.lists(trees, max_size=3))
+    @rule(
+        path=paths,
+        start=st.integers(-4, 4),
+        stop=st.integers(-4, 4),
+        more=st.lists(trees, max_size=3),
+    )
     def put_slice(self, path: list[int], start: int, stop: int, more: list[Any]) -> None:
         self.both(path, list, "__setitem__", slice(start, stop), more)
 
-    @rule(path=paths, key=keys, tree=trees, how=st.sampled_from(["__setitem__", "setdefault", "get"]))
+    @rule(
+        path=paths, key=keys, tree=trees, how=st.sampled_from(["__setitem__", "setdefault", "get"])
+    )
     def put_key(self, path: list[int], key: Any, tree: Any, how: str) -> None:
         self.both(path, dict, how, key, tree)
 
-    @rule(path=paths, key=keys, how=st.sampled_from(["pop", "__delitem__", "__getitem__", "__contains__"]))
+    @rule(
+        path=paths,
+        key=keys,
+        how=st.sampled_from(["pop", "__delitem__", "__getitem__", "__contains__"]),
+    )
     def take_key(self, path: list[int], key: Any, how: str) -> None:
         self.both(path, dict, how, key)
 
-    @rule(path=paths, more=st.dictionaries(keys, trees, max_size=3), how=st.sampled_from(["update", "__ior__", "__or__", "__eq__"]))
+    @rule(
+        path=paths,
+        more=st.dictionaries(keys, trees, max_size=3),
+        how=st.sampled_from(["update", "__ior__", "__or__", "__eq__"]),
+    )
     def more_keys(self, path: list[int], more: Any, how: str) -> None:
         self.both(path, dict, how, more)
 

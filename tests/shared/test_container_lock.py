@@ -148,9 +148,7 @@ def test_two_containers_in_each_others_operations():
             mine.update(its)
             mine == its  # noqa: B015
 
-    threads = [
-        threading.Thread(target=work, args=pair) for pair in ((one, other), (other, one))
-    ]
+    threads = [threading.Thread(target=work, args=pair) for pair in ((one, other), (other, one))]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -126,7 +126,7 @@ def test_exceptions_are_those_of_threading_and_queue():
         with pytest.raises(TypeError):
             manager.Array("b", ["x"])
         with pytest.raises(AttributeError, match="missing"):
-            manager.Namespace().missing  # noqa: B018
+            manager.Namespace().missing
         with pytest.raises(AttributeError):
             del manager.Namespace().missing
         with pytest.raises(ValueError):

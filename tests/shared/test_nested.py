@@ -1,4 +1,4 @@
-"""Plain lists and dicts in shared containers: live for all, and lists and dicts for whoever asks."""
+"""Plain lists and dicts in shared containers: live for all, and lists and dicts all the same."""
 
 from __future__ import annotations
 
@@ -78,9 +78,9 @@ def test_it_is_a_list_or_a_dict():
     assert shared["a"] is a
     assert repr(a) == str(a) == repr(PLAIN)
     assert a == PLAIN
-    assert PLAIN == a
+    assert a == PLAIN
     assert a["b"] <= [2]
-    assert [0] < a["b"]
+    assert a["b"] > [0]
     with pytest.raises(TypeError, match="unhashable"):
         hash(a["b"])
     assert json.dumps(a) == json.dumps(PLAIN)
@@ -90,7 +90,7 @@ def test_it_is_a_list_or_a_dict():
     assert [0] + a["b"] == [0, 1, {"c": [2, 3]}]
     assert a["b"] * 2 == PLAIN["b"] * 2 == 2 * a["b"]
     assert a["b"][::-1] == PLAIN["b"][::-1]
-    first, second = a["b"]
+    _, second = a["b"]
     assert second is a["b"][1]
     assert (lambda **named: named)(**a) == PLAIN
     assert {"x": 1} | a == {"x": 1} | PLAIN

@@ -1,15 +1,14 @@
 //! The shared dict. Pickling, comparing and every other Python code runs outside of the dict.
 
-use std::sync::{Mutex, PoisonError};
-
 use allcores_core::Result as CoreResult;
 use allcores_core::dict::{Dict as Core, How, Inside, New, Number, Probe, Put, Seen, Sum};
 use allcores_core::item::{Found, Fresh};
-use pyo3::exceptions::{PyKeyError, PyRuntimeError};
+use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFloat, PyInt, PyList, PyTuple, PyType};
 
 use crate::convert::{numbers, raise, waiting};
+use crate::dict_iterator::DictIterator;
 use crate::gate::Gate;
 use crate::item::{self, small_int};
 use crate::key::Key;
@@ -35,7 +34,7 @@ impl Dict {
         }
     }
 
-    fn decode<'py>(&self, py: Python<'py>, found: Found) -> PyResult<Any<'py>> {
+    pub fn decode<'py>(&self, py: Python<'py>, found: Found) -> PyResult<Any<'py>> {
         item::decode(py, found, self.life.as_ref())
     }
 
@@ -63,7 +62,8 @@ impl Dict {
         item::encode(value, self.own(), "the dict value")
     }
 
-    fn inside<R>(
+    /// Does something inside.
+    pub fn inside<R>(
         &self,
         py: Python<'_>,
         work: impl FnOnce(&mut Inside<'_>) -> CoreResult<R>,
@@ -210,7 +210,7 @@ impl Dict {
         Gate::new(slf.as_any(), slf.get().core.gate(), slf.get().life.as_ref())
     }
 
-    fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
+    pub fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
         self.check(py)?;
         match self.core.peek_len() {
             Some(len) => Ok(len),
@@ -370,62 +370,5 @@ impl Dict {
             list.append((self.decode(py, key)?, self.decode(py, value)?))?;
         }
         Ok((list, version))
-    }
-}
-
-/// An iterator over the keys that were there when it was made. As a dict's own it fails when
-/// the number of keys is another one by then, whoever changed it.
-#[pyclass(frozen, module = "allcores._core")]
-pub struct DictIterator {
-    dict: Py<Dict>,
-    size: usize,
-    keys: Mutex<Option<std::vec::IntoIter<Found>>>,
-}
-
-impl DictIterator {
-    fn over(dict: Bound<'_, Dict>, backwards: bool) -> PyResult<DictIterator> {
-        let mut keys = dict.get().inside(dict.py(), |inside| inside.keys())?;
-        if backwards {
-            keys.reverse();
-        }
-        Ok(DictIterator {
-            dict: dict.unbind(),
-            size: keys.len(),
-            keys: Mutex::new(Some(keys.into_iter())),
-        })
-    }
-}
-
-#[pymethods]
-impl DictIterator {
-    fn __iter__(slf: Py<Self>) -> Py<Self> {
-        slf
-    }
-
-    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Any<'py>>> {
-        // Before the mutex: a thread that waits here lets others run.
-        let same = self.dict.get().__len__(py)? == self.size;
-        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        let next = match keys.as_mut() {
-            None => return Ok(None),
-            Some(_) if !same => {
-                return Err(PyRuntimeError::new_err(
-                    "dictionary changed size during iteration; iterate over keys(), values() or \
-                     items(), which go over what is there when they begin",
-                ));
-            }
-            Some(keys) => keys.next(),
-        };
-        if next.is_none() {
-            *keys = None;
-        }
-        drop(keys);
-        next.map(|found| self.dict.get().decode(py, found))
-            .transpose()
-    }
-
-    fn __length_hint__(&self) -> usize {
-        let keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        keys.as_ref().map_or(0, |keys| keys.len())
     }
 }

@@ -6,6 +6,7 @@ mod buffer;
 mod condition;
 mod convert;
 mod dict;
+mod dict_iterator;
 mod event;
 mod frozen;
 mod gate;

@@ -221,7 +221,7 @@ class Deque:
     def __radd__(self, other: Any, /) -> Any:
         return other + self.copy() if isinstance(other, deque) else NotImplemented
 
-    def __iadd__(self, other: Iterable[Any], /) -> Deque:
+    def __iadd__(self, other: Iterable[Any], /) -> Deque:  # type: ignore[misc]
         self.extend(other)
         return self
 

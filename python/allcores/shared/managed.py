@@ -90,7 +90,7 @@ class _Acquirer(_Managed):
         return self.acquire()
 
     def __exit__(self, *exception: object) -> None:
-        self.release()
+        super().release()  # type: ignore[misc]
 
 
 class _Locker(_Acquirer):
@@ -105,19 +105,19 @@ class _Locker(_Acquirer):
         _threading(super().release)  # type: ignore[misc]
 
 
-class Lock(_Locker, sync.Lock):
+class Lock(_Locker, sync.Lock):  # type: ignore[misc]
     """A lock of a manager."""
 
 
-class RLock(_Locker, sync.RLock):
+class RLock(_Locker, sync.RLock):  # type: ignore[misc]
     """A lock of a manager that its thread may take again."""
 
 
-class Semaphore(_Acquirer, sync.Semaphore):
+class Semaphore(_Acquirer, sync.Semaphore):  # type: ignore[misc]
     """A semaphore of a manager."""
 
 
-class BoundedSemaphore(_Acquirer, sync.BoundedSemaphore):
+class BoundedSemaphore(_Acquirer, sync.BoundedSemaphore):  # type: ignore[misc]
     """A semaphore of a manager that can't be released above its first value."""
 
 
@@ -161,7 +161,7 @@ class Barrier(_Managed, _under(sync.Barrier, "abort", "reset", "wait")):  # type
     """A barrier of a manager."""
 
 
-_Queue = _under(queues.JoinableQueue, "empty", "full", "join", "qsize", "task_done")
+_Queue: Any = _under(queues.JoinableQueue, "empty", "full", "join", "qsize", "task_done")
 
 
 class Queue(_Managed, _Queue):  # type: ignore[misc]

@@ -209,11 +209,11 @@ class SyncManager(BaseManager, _std.SyncManager):
             raise ProcessError("this manager is not started yet: call start(), or use `with`")
         return kind(self._life, *args, **named)
 
-    def list(self, iterable: Iterable[Any] = (), /) -> Any:  # type: ignore[override]
+    def list(self, iterable: Iterable[Any] = (), /) -> Any:
         """Return a list that processes share, see `allcores.shared.lists.List`."""
         return self._made(List.under, "list", iterable)
 
-    def dict(self, mapping: Any = (), /, **items: Any) -> Any:  # type: ignore[override]
+    def dict(self, mapping: Any = (), /, **items: Any) -> Any:
         """Return a dict that processes share, see `allcores.shared.dicts.Dict`."""
         return self._made(Dict.under, "dict", mapping, **items)
 
@@ -225,45 +225,43 @@ class SyncManager(BaseManager, _std.SyncManager):
         """Return a deque that processes share, see `allcores.shared.deques.Deque`."""
         return self._made(Deque.under, "deque", iterable, maxlen)
 
-    def Namespace(self, /, **attributes: Any) -> Any:  # type: ignore[override]
+    def Namespace(self, /, **attributes: Any) -> Any:
         """Return an object whose attributes processes share."""
         return self._made(simple.Namespace.under, "Namespace", **attributes)
 
-    def Value(self, typecode: Any, value: Any, lock: Any = True) -> Any:  # type: ignore[override]
+    def Value(self, typecode: Any, value: Any, lock: Any = True) -> Any:
         """Return one object that processes share; `typecode` and `lock` mean nothing."""
         return self._made(simple.Value.under, "Value", typecode, value, lock)
 
-    def Array(  # type: ignore[override]
-        self, typecode: str, sequence: Iterable[Any], lock: Any = True
-    ) -> Any:
+    def Array(self, typecode: str, sequence: Iterable[Any], lock: Any = True) -> Any:
         """Return numbers of one type that processes share."""
         return self._made(simple.Array.under, "Array", typecode, sequence, lock)
 
-    def Lock(self) -> Any:  # type: ignore[override]
+    def Lock(self) -> Any:
         """Return a lock, as of ``threading``."""
         return self._made(managed.Lock.under, "Lock")
 
-    def RLock(self) -> Any:  # type: ignore[override]
+    def RLock(self) -> Any:
         """Return a lock that its thread may take again."""
         return self._made(managed.RLock.under, "RLock")
 
-    def Semaphore(self, value: int = 1) -> Any:  # type: ignore[override]
+    def Semaphore(self, value: int = 1) -> Any:
         """Return a semaphore of `value` units."""
         return self._made(managed.Semaphore.under, "Semaphore", value)
 
-    def BoundedSemaphore(self, value: int = 1) -> Any:  # type: ignore[override]
+    def BoundedSemaphore(self, value: int = 1) -> Any:
         """Return a semaphore that can't be released above `value`."""
         return self._made(managed.BoundedSemaphore.under, "BoundedSemaphore", value)
 
-    def Condition(self, lock: Any = None) -> Any:  # type: ignore[override]
+    def Condition(self, lock: Any = None) -> Any:
         """Return a condition variable on a lock of a manager, or on an RLock of its own."""
         return self._made(managed.Condition.under, "Condition", lock)
 
-    def Event(self) -> Any:  # type: ignore[override]
+    def Event(self) -> Any:
         """Return a flag that processes can wait for."""
         return self._made(managed.Event.under, "Event")
 
-    def Barrier(  # type: ignore[override]
+    def Barrier(
         self,
         parties: int,
         action: Callable[[], object] | None = None,
@@ -272,15 +270,15 @@ class SyncManager(BaseManager, _std.SyncManager):
         """Return a barrier; its last party calls `action`."""
         return self._made(managed.Barrier.under, "Barrier", parties, action, timeout)
 
-    def Queue(self, maxsize: int = 0) -> Any:  # type: ignore[override]
+    def Queue(self, maxsize: int = 0) -> Any:
         """Return a queue with ``task_done`` and ``join``, as of the module ``queue``."""
         return self._made(managed.Queue.under, "Queue", maxsize)
 
-    def JoinableQueue(self, maxsize: int = 0) -> Any:  # type: ignore[override]
+    def JoinableQueue(self, maxsize: int = 0) -> Any:
         """Return the same as `Queue`."""
         return self._made(managed.Queue.under, "JoinableQueue", maxsize)
 
-    def Pool(self, *args: Any, **options: Any) -> Any:  # type: ignore[override]
+    def Pool(self, *args: Any, **options: Any) -> Any:
         """Return a pool whose workers are this process's; the arguments are a `Pool`'s."""
         return self._made(self._new_pool, "Pool", *args, **options)
 
@@ -291,6 +289,7 @@ class SyncManager(BaseManager, _std.SyncManager):
             raise _PoolRefused(*error.args) from None
         self._pools.add(pool)
         return pool
+
 
 class SharedMemoryManager(BaseManager, _std.SharedMemoryManager):
     """A manager that frees the shared memory segments that it made, by the standard server."""

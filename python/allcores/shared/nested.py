@@ -114,11 +114,11 @@ class _Reference:
 #
 
 
-def _read_list(session: int, offset: int, generation: int) -> NestedList:
+def _read_list(session: int, offset: int, generation: int) -> Any:
     return _over(list.__new__, NestedList, List.from_handle(session, offset, generation))
 
 
-def _read_dict(session: int, offset: int, generation: int) -> NestedDict:
+def _read_dict(session: int, offset: int, generation: int) -> Any:
     return _over(dict.__new__, NestedDict, Dict.from_handle(session, offset, generation))
 
 
@@ -232,21 +232,47 @@ class NestedList(list[Any]):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> list[Any]:
         _fresh(self)
-        memo[id(self)] = plain = []
+        plain: list[Any] = []
+        memo[id(self)] = plain
         plain.extend(deepcopy(item, memo) for item in list.copy(self))
         return plain
 
-    for _name in (
-        "__add__ __contains__ __eq__ __ge__ __getitem__ __gt__ __iter__ __le__ __len__ __lt__ "
-        "__mul__ __ne__ __repr__ __reversed__ __rmul__ copy count index"
-    ).split():
+    for _name in [
+        "__add__",
+        "__contains__",
+        "__eq__",
+        "__ge__",
+        "__getitem__",
+        "__gt__",
+        "__iter__",
+        "__le__",
+        "__len__",
+        "__lt__",
+        "__mul__",
+        "__ne__",
+        "__repr__",
+        "__reversed__",
+        "__rmul__",
+        "copy",
+        "count",
+        "index",
+    ]:
         locals()[_name] = _reading(list, _name)
-    for _name in "__delitem__ __setitem__ append clear insert pop remove reverse".split():
+    for _name in [
+        "__delitem__",
+        "__setitem__",
+        "append",
+        "clear",
+        "insert",
+        "pop",
+        "remove",
+        "reverse",
+    ]:
         locals()[_name] = _writing(list, _name, 1)
-    for _name in "__iadd__ __imul__ extend sort".split():
+    for _name in ["__iadd__", "__imul__", "extend", "sort"]:
         locals()[_name] = _writing(list, _name)
     del _name
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
 
     def __radd__(self, other: Any) -> Any:
         _fresh(self)
@@ -287,7 +313,8 @@ class NestedDict(dict[Any, Any]):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> dict[Any, Any]:
         _fresh(self)
-        memo[id(self)] = plain = {}
+        plain: dict[Any, Any] = {}
+        memo[id(self)] = plain
         for key, value in dict.copy(self).items():
             plain[deepcopy(key, memo)] = deepcopy(value, memo)
         return plain
@@ -309,25 +336,38 @@ class NestedDict(dict[Any, Any]):
         _fill(self)
         return result
 
-    for _name in (
-        "__contains__ __eq__ __getitem__ __iter__ __len__ __ne__ __or__ __repr__ __reversed__ "
-        "__ror__ copy get items keys values"
-    ).split():
+    for _name in [
+        "__contains__",
+        "__eq__",
+        "__getitem__",
+        "__iter__",
+        "__len__",
+        "__ne__",
+        "__or__",
+        "__repr__",
+        "__reversed__",
+        "__ror__",
+        "copy",
+        "get",
+        "items",
+        "keys",
+        "values",
+    ]:
         locals()[_name] = _reading(dict, _name)
-    for _name in "__delitem__ __setitem__ clear pop".split():
+    for _name in ["__delitem__", "__setitem__", "clear", "pop"]:
         locals()[_name] = _writing(dict, _name, 2)
-    for _name in "__ior__ popitem setdefault update".split():
+    for _name in ["__ior__", "popitem", "setdefault", "update"]:
         locals()[_name] = _writing(dict, _name)
     del _name
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
 
 
 _NESTED = (NestedList, NestedDict)
 
 
-def _open_list(shared: List) -> NestedList:
+def _open_list(shared: List) -> Any:
     return _over(list.__new__, NestedList, shared)
 
 
-def _open_dict(shared: Dict) -> NestedDict:
+def _open_dict(shared: Dict) -> Any:
     return _over(dict.__new__, NestedDict, shared)

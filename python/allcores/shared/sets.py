@@ -149,16 +149,16 @@ class Set:
         self.difference_update(mine & its)
         self.update(its - mine)
 
-    def __ior__(self, other: Any, /) -> Set:
+    def __ior__(self, other: Any, /) -> Any:
         return self._in_place(self.update, other)
 
-    def __iand__(self, other: Any, /) -> Set:
+    def __iand__(self, other: Any, /) -> Any:
         return self._in_place(self.intersection_update, other)
 
-    def __isub__(self, other: Any, /) -> Set:
+    def __isub__(self, other: Any, /) -> Any:
         return self._in_place(self.difference_update, other)
 
-    def __ixor__(self, other: Any, /) -> Set:
+    def __ixor__(self, other: Any, /) -> Any:
         return self._in_place(self.symmetric_difference_update, other)
 
     def _in_place(self, change: Callable[[Any], None], other: Any) -> Any:

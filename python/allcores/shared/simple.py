@@ -10,7 +10,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Iterator
 from types import GenericAlias
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from allcores import _core
 from allcores.shared.dicts import Dict
@@ -90,7 +90,8 @@ class Value:
     """
 
     __slots__ = ("__weakref__", "_list", "_typecode")
-    __class_getitem__ = classmethod(GenericAlias)
+    if not TYPE_CHECKING:
+        __class_getitem__ = classmethod(GenericAlias)
     _list: List
 
     def __init__(self, typecode: Any, value: Any, lock: Any = True) -> None:
@@ -145,7 +146,8 @@ class Array:
     """
 
     __slots__ = ("__weakref__", "_list", "_typecode")
-    __class_getitem__ = classmethod(GenericAlias)
+    if not TYPE_CHECKING:
+        __class_getitem__ = classmethod(GenericAlias)
     _list: List
 
     def __init__(self, typecode: str, sequence: Iterable[Any], lock: Any = True) -> None:
@@ -190,9 +192,7 @@ class Array:
         if isinstance(value, Array):
             value = value[:]
         if not isinstance(value, array):
-            raise TypeError(
-                f'can only assign array (not "{type(value).__name__}") to array slice'
-            )
+            raise TypeError(f'can only assign array (not "{type(value).__name__}") to array slice')
         if value.typecode != self._typecode:
             raise TypeError(
                 f"an array of {value.typecode!r} doesn't fit into one of {self._typecode!r}"
