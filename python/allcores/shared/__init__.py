@@ -3,7 +3,8 @@
 ``lists``, ``dicts``, ``sets``, ``deques``: the containers, and ``nested``: plain lists and dicts in
 them. ``keys`` says when keys are equal, ``views`` what ``keys()`` and the like return, ``items``
 what containers hold, ``printing`` how they are printed. ``values``: ctypes values and arrays.
-``manager``: what ``Manager()`` returns; ``simple`` and ``managed``: what it makes besides.
+``array``: NumPy arrays. ``put``: objects stored once. ``manager``: what ``Manager()`` returns;
+``simple`` and ``managed``: what it makes besides.
 
 The names for programs are ``allcores.shared.list``, ``dict``, ``set``, ``deque`` and ``Namespace``.
 """
