@@ -89,10 +89,10 @@ CASES: dict[str, Case] = {
         containers.list_iterate, "ms", "Manager().list: iterate 10,000 ints", target="<= 0.01"
     ),
     "dict_get": Case(
-        containers.dict_get, "k/s", "Manager().dict: get an int", "", True, ">= 3,000 k/s"
+        containers.dict_get, "k/s", "shared dict: get an int", "mapping", True, ">= 3,000 k/s"
     ),
     "dict_set": Case(
-        containers.dict_set, "k/s", "Manager().dict: set an int", "", True, ">= 1,500 k/s"
+        containers.dict_set, "k/s", "shared dict: set an int", "mapping", True, ">= 1,500 k/s"
     ),
     "dict_count": Case(
         containers.dict_count,

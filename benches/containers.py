@@ -1,14 +1,18 @@
 """Cases about state that processes share: a manager's containers, and Value.
 
 `mp` is the library under measurement, allcores or multiprocessing: the same code for both, written
-as one would. Rates are those of a process, unless the case says two.
+as one would; `peer` is any that has a dict which processes share (mappings.py). Rates are those of
+a process, unless the case says two.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from benches.peers import Peer
 
 now = time.perf_counter
 VALUE_ROUNDS = 200_000
@@ -20,16 +24,15 @@ def _rounds(mp: Any) -> int:
     return 300_000 if mp.__name__ == "allcores" else 5_000
 
 
-def _rate(mp: Any, make: Callable[[Any], Any], work: Callable[[Any, Iterable[int]], None]) -> float:
+def _rate(container: Any, work: Callable[[Any, Iterable[int]], None], rounds: int) -> float:
     """Thousands of accesses in a second, to the numbers below 100 again and again."""
-    rounds = _rounds(mp)
-    with mp.get_context("fork").Manager() as manager:
-        container = make(manager)
-        keys = list(range(100)) * (rounds // 100)
-        work(container, keys[:1000])
-        start = now()
-        work(container, keys)
-        return rounds / (now() - start) / 1e3
+    keys = list(range(100)) * (rounds // 100)
+    for key in range(100):
+        container[key] = key
+    work(container, keys[:1000])
+    start = now()
+    work(container, keys)
+    return rounds / (now() - start) / 1e3
 
 
 def _read(container: Any, keys: Iterable[int]) -> None:
@@ -42,28 +45,28 @@ def _write(container: Any, keys: Iterable[int]) -> None:
         container[key] = key
 
 
-def _list(manager: Any) -> Any:
-    return manager.list(range(100))
-
-
-def _dict(manager: Any) -> Any:
-    return manager.dict({number: number for number in range(100)})
-
-
 def list_get(mp: Any) -> float:
-    return _rate(mp, _list, _read)
+    with mp.get_context("fork").Manager() as manager:
+        return _rate(manager.list(range(100)), _read, _rounds(mp))
 
 
 def list_set(mp: Any) -> float:
-    return _rate(mp, _list, _write)
+    with mp.get_context("fork").Manager() as manager:
+        return _rate(manager.list(range(100)), _write, _rounds(mp))
 
 
-def dict_get(mp: Any) -> float:
-    return _rate(mp, _dict, _read)
+def dict_get(peer: Peer) -> float:
+    with peer.shared_dict() as mapping:
+        return _rate(mapping, _read, _dict_rounds(peer))
 
 
-def dict_set(mp: Any) -> float:
-    return _rate(mp, _dict, _write)
+def dict_set(peer: Peer) -> float:
+    with peer.shared_dict() as mapping:
+        return _rate(mapping, _write, _dict_rounds(peer))
+
+
+def _dict_rounds(peer: Peer) -> int:
+    return 5_000 if "multiprocessing" in peer.modules else 300_000
 
 
 def list_iterate(mp: Any) -> float:

@@ -13,6 +13,8 @@ import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
+from benches import mappings
+
 Function = Callable[[Any], Any]
 
 
@@ -171,21 +173,29 @@ class Peer(NamedTuple):
         requirement: what pip installs; nothing when it is at hand.
         batches: without being told, `map` lets many items travel together.
         single: tasks a measurement makes when each travels alone, at most.
+        mapping: makes the dict that processes share, see mappings.py; called with its first module.
         rounds: in how many it takes part, at most; few for those that take seconds to start.
     """
 
     modules: tuple[str, ...]
     pool: Callable[..., Any]
     executor: Callable[..., Any] | None = None
-    can: str = "map sizes unordered call pool submit fork forkserver spawn"
+    can: str = "map sizes unordered call pool submit fork forkserver spawn mapping"
     requirement: str = ""
     batches: bool = True
     single: int = 20_000
     rounds: int = 2
+    mapping: Callable[..., Any] | None = None
 
     def workers(self, start: str = "fork") -> Any:
         """Two workers, as a pool has them."""
         return self.pool(*map(importlib.import_module, self.modules), start)
+
+    def shared_dict(self) -> Any:
+        """A context manager for a dict that processes share."""
+        if self.mapping is None:
+            raise RuntimeError("it has no dict that processes share")
+        return self.mapping(importlib.import_module(self.modules[0]))
 
     def futures(self) -> Any:
         """Two workers that give futures."""
@@ -215,16 +225,22 @@ def _ray_tasks(ray: Any, _pools: Any, _: str) -> RayTasks:
     return RayTasks(ray)
 
 
+def _none(*_: object) -> Any:
+    raise RuntimeError("it has no workers")
+
+
 PEERS: dict[str, Peer] = {
     "allcores": Peer(
         ("allcores",),
         lambda mp, start: OfPool(mp.get_context(start).Pool(2)),
         lambda mp, start: OfExecutor(mp.ProcessPoolExecutor(2, mp.get_context(start))),
+        mapping=mappings.managed,
     ),
     "multiprocessing": Peer(
         ("multiprocessing", "concurrent.futures.process"),
         lambda mp, _, start: OfPool(mp.get_context(start).Pool(2)),
         lambda mp, cf, start: OfExecutor(cf.ProcessPoolExecutor(2, mp.get_context(start))),
+        mapping=mappings.managed,
     ),
     "concurrent.futures": Peer(
         ("multiprocessing", "concurrent.futures.process"),
@@ -273,6 +289,10 @@ PEERS: dict[str, Peer] = {
         requirement="ray",
         single=2_000,
         rounds=1,
+    ),
+    "lmdb": Peer(("lmdb",), _none, can="mapping", requirement="lmdb", mapping=mappings.lmdb),
+    "ultradict": Peer(
+        ("UltraDict",), _none, can="mapping", requirement="UltraDict", mapping=mappings.ultradict
     ),
     "dask": Peer(
         ("distributed",),
