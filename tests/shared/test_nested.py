@@ -161,6 +161,23 @@ def test_one_that_is_there_twice_is_one():
     assert part == [1]
 
 
+def test_the_idiom_with_setdefault():
+    shared = mp.shared.dict(inner={})
+    for _ in range(2):
+        for one in shared, shared["inner"]:
+            one.setdefault("k", []).append(1)
+    assert shared == {"inner": {"k": [1, 1]}, "k": [1, 1]}
+    assert shared.setdefault("k") is shared["k"]
+    assert shared.setdefault("n") is None
+
+
+def test_numpy_and_others_see_it():
+    numpy = pytest.importorskip("numpy")
+    shared = mp.shared.list([[[1, 2], [3, 4]]])
+    assert numpy.array(shared[0]).tolist() == [[1, 2], [3, 4]]
+    assert numpy.asarray(shared[0][0]).sum() == 3
+
+
 def test_cycles():
     plain = [1]
     plain.append({"again": plain})

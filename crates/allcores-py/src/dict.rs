@@ -283,6 +283,11 @@ impl Dict {
         };
         match self.put(&mut key, value, How::IfMissing)? {
             Put::Kept(found) => self.decode(py, found).map(Some),
+            // Not the plain list, which nobody else would see changed.
+            _ if default.as_ref().is_some_and(item::nests) => match self.find(&mut key)? {
+                Some(found) => self.decode(py, found).map(Some),
+                None => Ok(default),
+            },
             _ => Ok(default),
         }
     }

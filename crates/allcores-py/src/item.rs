@@ -20,9 +20,7 @@ pub fn encode(obj: &Any<'_>, own: u64, what: &'static str) -> PyResult<Fresh> {
     match plain(obj) {
         Some(made) => made.map_err(|error| raise(obj.py(), error)),
         None => {
-            let nests =
-                obj.is_exact_instance_of::<PyList>() || obj.is_exact_instance_of::<PyDict>();
-            if nests {
+            if nests(obj) {
                 return nest(obj, own);
             }
             let (bytes, refs, _kept) = pickle(obj, own, what)?;
@@ -82,6 +80,11 @@ pub fn pickle<'py>(
     // holds the container anyway.
     let refs = refs.into_iter().filter(|&offset| offset != own).collect();
     Ok((bytes, refs, packed))
+}
+
+/// Whether an object becomes a shared one in a container, with what is in it.
+pub fn nests(obj: &Any<'_>) -> bool {
+    obj.is_exact_instance_of::<PyList>() || obj.is_exact_instance_of::<PyDict>()
 }
 
 /// Makes a plain list or dict a shared one, for the container at `own`: a pickle of its handle.
