@@ -133,6 +133,19 @@ def test_exceptions_are_those_of_threading_and_queue():
             manager.Queue().get(timeout=-1)
 
 
+def test_what_programs_call_on_proxies():
+    with mp.Manager() as manager:
+        shared, mapping, space = manager.list([1, 2]), manager.dict(a=1), manager.Namespace(x=1)
+        assert shared._getvalue() == shared._callmethod("__getitem__", (slice(None),)) == [1, 2]
+        assert type(shared._getvalue()) is list
+        mapping._callmethod("update", kwds={"b": 2})
+        assert mapping._getvalue() == {"a": 1, "b": 2}
+        assert space._callmethod("__getattribute__", ("x",)) == space._getvalue().x == 1
+        assert manager.Value("i", 3)._callmethod("get") == manager.Value("i", 3)._getvalue() == 3
+        assert manager.Array("i", [1])._getvalue() == array_of("i", [1])
+        assert manager.set([1])._getvalue() == {1}
+
+
 def test_a_pool_ends_with_its_manager():
     with mp.Manager() as manager:
         pool = manager.Pool(2)
@@ -264,6 +277,8 @@ def test_an_address_or_an_initializer_has_a_server(method):
         assert proxies[0][0] == proxies[1].x == 1
     with managers.SyncManager(("127.0.0.1", 0), ctx=ctx) as manager:
         assert isinstance(manager.Queue(), managers.BaseProxy)
+        with pytest.raises(NotImplementedError, match="register"):
+            manager.deque()
 
 
 def test_containers_and_proxies_hold_each_other():

@@ -171,6 +171,17 @@ def test_the_idiom_with_setdefault():
     assert shared.setdefault("n") is None
 
 
+def test_compared_with_one_that_others_have_changed():
+    shared = mp.shared.list([[1], mp.shared.list([1, 2])])
+    held, other = shared
+    # Behind the back of the object that is held.
+    held._shared.append(2)
+    assert other == held
+    held._shared.append(3)
+    assert other < held
+    assert other != held
+
+
 def test_numpy_and_others_see_it():
     numpy = pytest.importorskip("numpy")
     shared = mp.shared.list([[[1, 2], [3, 4]]])

@@ -16,11 +16,12 @@ from typing import Any, SupportsIndex
 from allcores import _core
 from allcores.shared.lists import List
 from allcores.shared.printing import once, shown
+from allcores.shared.proxied import Proxied
 
 __all__ = ["Deque"]
 
 
-class Deque:
+class Deque(Proxied):
     """A deque that processes share. It travels anywhere as a handle.
 
     It lives as long as any process has it or it is in another shared object.
@@ -208,7 +209,6 @@ class Deque:
         return deque(self._list[:], self._most)
 
     __copy__ = copy
-    _getvalue = copy
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Deque:
         return self

@@ -17,17 +17,18 @@ other kinds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from typing import Any
 
 from allcores import _core, pickling
 from allcores.shared.printing import once, shown
+from allcores.shared.proxied import Proxied
 from allcores.shared.views import ItemsView, KeysView, ValuesView
 
 __all__ = ["Dict"]
 
 
-class Dict(_core.Dict):
+class Dict(Proxied, _core.Dict):
     """A dict that processes share. It travels anywhere as a handle.
 
     It lives as long as any process has it or it is in another shared object. A dict that
@@ -161,17 +162,6 @@ class Dict(_core.Dict):
     def __repr__(self) -> str:
         with once(self.offset) as first:
             return repr(self.copy()) if first else "{...}"
-
-    # What the standard library's proxies have.
-
-    def _getvalue(self) -> dict[Any, Any]:
-        return self.copy()
-
-    def _callmethod(
-        self, methodname: str, args: tuple[Any, ...] = (), kwds: Mapping[str, Any] | None = None
-    ) -> Any:
-        method: Callable[..., Any] = getattr(self, methodname)
-        return method(*args, **(kwds or {}))
 
 
 def _pairs(mapping: Any) -> Iterable[tuple[Any, Any]]:

@@ -19,6 +19,7 @@ from typing import Any, SupportsIndex
 
 from allcores import _core, pickling
 from allcores.shared.printing import once, shown
+from allcores.shared.proxied import Proxied
 
 __all__ = ["List"]
 
@@ -27,7 +28,7 @@ __all__ = ["List"]
 _TRIES = 1000
 
 
-class List(_core.List):
+class List(Proxied, _core.List):
     """A list that processes share. It travels anywhere as a handle.
 
     It lives as long as any process has it or it is in another shared object. A list that
@@ -189,30 +190,35 @@ class List(_core.List):
         raise _crowded("*=")
 
     def __eq__(self, other: object, /) -> Any:
-        return self._compare(other, "__eq__")
+        return self._compare(other, operator.eq)
 
     def __ne__(self, other: object, /) -> Any:
-        return self._compare(other, "__ne__")
+        return self._compare(other, operator.ne)
 
     def __lt__(self, other: Any, /) -> Any:
-        return self._compare(other, "__lt__")
+        return self._compare(other, operator.lt)
 
     def __le__(self, other: Any, /) -> Any:
-        return self._compare(other, "__le__")
+        return self._compare(other, operator.le)
 
     def __gt__(self, other: Any, /) -> Any:
-        return self._compare(other, "__gt__")
+        return self._compare(other, operator.gt)
 
     def __ge__(self, other: Any, /) -> Any:
-        return self._compare(other, "__ge__")
+        return self._compare(other, operator.ge)
 
-    def _compare(self, other: object, how: str) -> Any:
+    def _compare(self, other: Any, how: Callable[[Any, Any], Any]) -> Any:
         if isinstance(other, _core.List):
-            if other.handle() == self.handle() and how in ("__eq__", "__le__", "__ge__"):
+            if other.handle() == self.handle() and how in (
+                operator.eq,
+                operator.le,
+                operator.ge,
+            ):
                 return True
             other = other[:]
         if isinstance(other, list):
-            return getattr(self[:], how)(other)
+            # Not its method: a list in a shared container has one of its own, which is asked first.
+            return how(self[:], other)
         return NotImplemented
 
     @shown

@@ -201,7 +201,13 @@ class SyncManager(BaseManager, _std.SyncManager):
     def _made(self, kind: Callable[..., Any], typeid: str, *args: Any, **named: Any) -> Any:
         """Make an object in the arena; by the server when this manager has an address."""
         if self._by_server:
-            return getattr(_std.SyncManager, typeid)(self, *args, **named)
+            make = getattr(_std.SyncManager, typeid, None)
+            if make is None:
+                raise NotImplementedError(
+                    f"this manager works by the standard library's server, which knows no "
+                    f"{typeid}: register one, or make it with allcores.shared.{typeid}"
+                )
+            return make(self, *args, **named)
         state = self._state.value
         if state == _State.SHUTDOWN:
             raise ProcessError("this manager has been shut down; make another one")

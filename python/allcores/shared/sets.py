@@ -15,11 +15,12 @@ from typing import Any
 from allcores import _core
 from allcores.shared.dicts import Dict
 from allcores.shared.printing import once, shown
+from allcores.shared.proxied import Proxied
 
 __all__ = ["Set"]
 
 
-class Set:
+class Set(Proxied):
     """A set that processes share. It travels anywhere as a handle.
 
     It lives as long as any process has it or it is in another shared object. Elements are found
@@ -121,7 +122,6 @@ class Set:
         return set(self._dict._keys())
 
     __copy__ = copy
-    _getvalue = copy
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Set:
         return self

@@ -8,19 +8,20 @@ Array what an ``array.array`` of that typecode would. (Those of ``allcores.Value
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator
-from types import GenericAlias
+from collections.abc import Iterable, Iterator, Mapping
+from types import GenericAlias, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from allcores import _core
 from allcores.shared.dicts import Dict
 from allcores.shared.lists import List
 from allcores.shared.printing import once, shown
+from allcores.shared.proxied import Proxied
 
 __all__ = ["Array", "Namespace", "Value"]
 
 
-class Namespace:
+class Namespace(Proxied):
     """Attributes that processes share. Those whose names begin with ``_`` are not shared.
 
     Args:
@@ -65,6 +66,17 @@ class Namespace:
         except KeyError:
             raise AttributeError(name, name=name, obj=self) from None
 
+    def _getvalue(self) -> SimpleNamespace:
+        return SimpleNamespace(**dict(self._dict._items()))
+
+    def _callmethod(
+        self, methodname: str, args: tuple[Any, ...] = (), kwds: Mapping[str, Any] | None = None
+    ) -> Any:
+        # As ``NamespaceProxy`` and what is derived from it call it.
+        if methodname == "__getattribute__":
+            return getattr(self, *args)
+        return super()._callmethod(methodname, args, kwds)
+
     def __dir__(self) -> Iterable[str]:
         return sorted({*object.__dir__(self), *map(str, self._dict._keys())})
 
@@ -78,7 +90,7 @@ class Namespace:
         return self._dict._items() if wanted else ()
 
 
-class Value:
+class Value(Proxied):
     """One object that processes share.
 
     Each access is one operation. To read and write in one, hold `lock`.
@@ -115,6 +127,7 @@ class Value:
         self._list[0] = value
 
     value = property(get, set, doc="What it is.")
+    _getvalue = get
 
     @property
     def lock(self) -> _core.ContainerLock:
@@ -131,7 +144,7 @@ class Value:
             return f"{type(self).__name__}({self._typecode!r}, {self.get() if first else ...!r})"
 
 
-class Array:
+class Array(Proxied):
     """Numbers of one type that processes share.
 
     Args:

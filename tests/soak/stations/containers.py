@@ -33,8 +33,8 @@ class Lists(Station):
 
         starts = [], [0] * PLACES, range(PLACES)
         if self.managed:
-            with mp.Manager() as manager:
-                self.shared = [manager.list(start) for start in starts]
+            manager = mp.Manager()
+            self.shared = [manager.list(start) for start in starts]
         else:
             self.shared = [List(start) for start in starts]
 

@@ -50,8 +50,7 @@ class Dicts(Station):
         start: dict[Any, Any] = dict.fromkeys(FIXED, 0)
         start |= {f"count {i}": value for i, value in enumerate(STARTS)}
         if self.managed:
-            with mp.Manager() as manager:
-                self.shared = manager.dict(start)
+            self.shared = mp.Manager().dict(start)
         else:
             self.shared = Dict(start)
 

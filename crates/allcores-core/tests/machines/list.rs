@@ -20,6 +20,8 @@ pub enum Value {
 #[derive(Clone, Debug)]
 pub enum Change {
     Append(Value),
+    /// With the front or the back, and how many there may be.
+    Push(Value, bool, usize),
     Insert(i64, Value),
     Set(i64, Value),
     Pop(i64),
@@ -63,6 +65,7 @@ fn change() -> impl Strategy<Value = Change> {
     let step = prop::sample::select(vec![None, Some(1), Some(2), Some(-1), Some(-3), Some(7)]);
     prop_oneof![
         6 => value().prop_map(Change::Append),
+        4 => (value(), any::<bool>(), 0usize..30).prop_map(|(v, front, n)| Change::Push(v, front, n)),
         4 => (index(), value()).prop_map(|(at, v)| Change::Insert(at, v)),
         4 => (index(), value()).prop_map(|(at, v)| Change::Set(at, v)),
         4 => index().prop_map(Change::Pop),
@@ -86,6 +89,13 @@ fn on_vector(items: &mut Vec<Value>, change: &Change) {
     let len = items.len();
     match change {
         Change::Append(value) => items.push(value.clone()),
+        Change::Push(_, _, 0) => {}
+        Change::Push(value, front, most) => {
+            items.insert(if *front { 0 } else { len }, value.clone());
+            if len >= *most {
+                items.remove(if *front { len } else { 0 });
+            }
+        }
         Change::Insert(at, value) => {
             let at = if *at < 0 {
                 (at + len as i64).max(0)
@@ -187,6 +197,9 @@ fn on_list(list: &List, change: &Change) {
     let many = |values: &[Value]| values.iter().map(fresh).collect::<Vec<_>>();
     match change {
         Change::Append(value) => inside(list, |l| l.append(fresh(value)).unwrap()),
+        Change::Push(value, front, most) => {
+            inside(list, |l| l.push(fresh(value), *front, *most).unwrap());
+        }
         Change::Insert(at, value) => inside(list, |l| l.insert(*at, fresh(value)).unwrap()),
         Change::Set(at, value) => {
             let len = inside(list, |l| l.len().unwrap());
