@@ -131,8 +131,36 @@ if "__main__" in _sys.modules:
     _sys.modules.setdefault("__mp_main__", _sys.modules["__main__"])
 
 
+# There without an import of their own: in the standard library, something or other has imported
+# them by the time that they are used.
+_MODULES = frozenset(
+    {
+        "connection",
+        "dummy",
+        "errors",
+        "forkserver",
+        "heap",
+        "managers",
+        "pool",
+        "popen_fork",
+        "popen_forkserver",
+        "popen_spawn_posix",
+        "queues",
+        "reduction",
+        "resource_sharer",
+        "resource_tracker",
+        "shared",
+        "shared_memory",
+        "sharedctypes",
+        "spawn",
+        "synchronize",
+        "util",
+    }
+)
+
+
 def __getattr__(name: str) -> _Any:
-    if name in ("errors", "shared"):
+    if name in _MODULES:
         import importlib
 
         return importlib.import_module(f"allcores.{name}")

@@ -66,7 +66,7 @@ class BaseContext(_std.BaseContext):
     than set the start method of the program they are used in.
     """
 
-    _name: ClassVar[str]
+    _name: str
     Process: ClassVar[type[_process.BaseProcess]]
 
     def cpu_count(self) -> int:
@@ -364,21 +364,21 @@ class DefaultContext(BaseContext, _std.DefaultContext):
         return list(_contexts)
 
 
-class ForkContext(BaseContext):
+class ForkContext(BaseContext, _std.ForkContext):
     """Children start as copies of this process: at once, with all it has, threads excepted."""
 
     _name = "fork"
     Process = ForkProcess
 
 
-class SpawnContext(BaseContext):
+class SpawnContext(BaseContext, _std.SpawnContext):
     """Children start as fresh interpreters: slowest, nothing inherited."""
 
     _name = "spawn"
     Process = SpawnProcess
 
 
-class ForkServerContext(BaseContext):
+class ForkServerContext(BaseContext, _std.ForkServerContext):
     """Children are forked from a small server process without threads."""
 
     _name = "forkserver"

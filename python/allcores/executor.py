@@ -109,6 +109,16 @@ class ProcessPoolExecutor(Executor):
     def _processes(self) -> dict[int, Any]:
         return {worker.pid: worker for worker in self._crew.workers}
 
+    # As `_processes`, these are for who looks behind the standard library's curtain.
+
+    @property
+    def _broken(self) -> bool:
+        return self._line.broken is not None
+
+    @property
+    def _executor_manager_thread(self) -> Any:
+        return None if self._keeper is None else self._keeper.thread
+
     # Calls.
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
@@ -248,13 +258,14 @@ class ProcessPoolExecutor(Executor):
 
         Args:
             wait: return only when they have left.
-            cancel_futures: cancel the calls that have not begun.
+            cancel_futures: cancel the calls that have not begun; those that idle workers are just
+                about to take are made.
         """
         line = self._line
         with line.posting:
             self._closed = True
         if cancel_futures:
-            line.cancel_pending()
+            line.cancel_pending(self._max_workers)
         line.shut(CLOSE)
         if self._keeper is None:
             line.release()

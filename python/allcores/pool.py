@@ -563,7 +563,8 @@ def __getattr__(name: str) -> Any:
 
         globals()[name] = found = getattr(local_pools, name)
         return found
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # Names that were never documented, and are used all the same.
+    return getattr(_std, name)
 
 
 def _seeded(func: Callable[..., Any], kind: int, seed: int) -> Callable[..., Any]:

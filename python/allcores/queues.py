@@ -257,3 +257,8 @@ class SimpleQueue(_Ring, _StdSimpleQueue[_T]):
     def _check(self) -> None:
         if self._closed:
             raise OSError(f"queue {self!r} is closed")
+
+
+def __getattr__(name: str) -> Any:
+    # Names that were never documented, and are used all the same.
+    return getattr(_std, name)

@@ -3,6 +3,9 @@
 What is behind them is in ``allcores.shared.values``.
 """
 
+import multiprocessing.sharedctypes as _std
+from typing import Any as _Any
+
 from allcores.shared.values import (
     Array,
     RawArray,
@@ -30,3 +33,8 @@ __all__ = [
     "synchronized",
     "typecode_to_type",
 ]
+
+
+def __getattr__(name: str) -> _Any:
+    # Names that were never documented, and are used all the same.
+    return getattr(_std, name)

@@ -229,3 +229,14 @@ print(executor.submit(abs, -1).result())
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stderr == ""
     assert "cannot schedule new futures" in done.stdout.splitlines()[1]
+
+
+def test_cancelling_leaves_what_idle_workers_are_about_to_take(ctx: Any) -> None:
+    """Right after the first submit no call has begun: one for each worker is made all the same."""
+    executor = allcores.ProcessPoolExecutor(2, ctx)
+    futures = [executor.submit(square, x) for x in range(50)]
+    executor.shutdown(cancel_futures=True)
+    made = [future for future in futures if not future.cancelled()]
+    assert made
+    assert all(future.done() for future in futures)
+    assert [future.result() for future in made] == [x * x for x in range(len(made))]

@@ -236,6 +236,47 @@ def test_arguments_that_cannot_be_unpacked(pool: Any, how: str, name: str) -> No
     assert pool.map(abs, [-1]) == [1]
 
 
+class Untold(Unreadable):
+    """As a result: what the worker can send, and this process can't read."""
+
+
+@pytest.mark.parametrize(("how", "name"), [("raise", "LookupError"), ("exit", "SystemExit")])
+def test_results_that_cannot_be_unpacked(forked: Any, how: str, name: str) -> None:
+    """A result that raises, or exits, where it is unpickled fails its call and nothing else."""
+    for call in (lambda: forked.apply(Untold, (how,)), lambda: forked.map(Untold, [how] * 3)):
+        with pytest.raises(errors.TaskFailed, match="can't be unpickled here") as caught:
+            call()
+        assert caught.value.type_name == name
+    assert forked.map(abs, [-1]) == [1]
+
+
+def interrupts() -> Any:
+    return Interrupting()
+
+
+class Interrupting:
+    """Is signalled while it is unpickled, in the process that began the call."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.kill, (os.getppid(), signal.SIGUSR1)
+
+
+def test_an_exit_by_a_signal_while_a_result_is_unpacked_is_the_programs(forked: Any) -> None:
+    """A signal handler that calls sys.exit() ends the program, also in the middle of unpickling."""
+
+    def leave(signum: int, frame: Any) -> None:
+        sys.exit(7)
+
+    previous = signal.signal(signal.SIGUSR1, leave)
+    try:
+        with pytest.raises(SystemExit) as caught:
+            forked.apply(interrupts)
+    finally:
+        signal.signal(signal.SIGUSR1, previous)
+    assert caught.value.code == 7
+    assert forked.map(abs, [-1]) == [1]
+
+
 def test_a_result_that_cannot_travel_is_a_pickling_error(forked: Any) -> None:
     with pytest.raises(errors.ResultNotPicklable, match=r"Error sending result.*lock") as caught:
         forked.apply(threading.Lock)

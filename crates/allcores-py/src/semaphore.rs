@@ -50,7 +50,10 @@ fn not_released(py: Python<'_>, error: NotReleased) -> PyErr {
 #[pymethods]
 impl Semaphore {
     #[new]
-    #[pyo3(signature = (value = None, *, ctx = None, _handle = None))]
+    #[pyo3(
+        signature = (value = None, *, ctx = None, _handle = None),
+        text_signature = "(value=1, *, ctx=None)"
+    )]
     fn new(
         py: Python<'_>,
         value: Option<&Bound<'_, PyAny>>,
@@ -181,7 +184,10 @@ pub struct BoundedSemaphore;
 #[pymethods]
 impl BoundedSemaphore {
     #[new]
-    #[pyo3(signature = (value = None, *, ctx = None, _handle = None))]
+    #[pyo3(
+        signature = (value = None, *, ctx = None, _handle = None),
+        text_signature = "(value=1, *, ctx=None)"
+    )]
     fn new(
         py: Python<'_>,
         value: Option<&Bound<'_, PyAny>>,

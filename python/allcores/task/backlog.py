@@ -177,11 +177,23 @@ class FutureLine(Line):
             self._gap = int(future._turn)
             self.finish(future._job, early=True)
 
-    def cancel_pending(self) -> None:
-        """Cancel each future whose task has not begun."""
-        for job in [*self.pending, *self.jobs.values()]:
-            if isinstance(job, Future):
-                job.cancel()
+    def cancel_pending(self, workers: int) -> None:
+        """Cancel each future whose task has not begun, and is not just about to.
+
+        A worker that has nothing to do, or is still starting, takes the next task any moment: the
+        oldest tasks on the ring, one for each such worker, count as begun.
+
+        Args:
+            workers: how many there are.
+        """
+        futures = [job for job in [*self.jobs.values(), *self.pending] if isinstance(job, Future)]
+        waiting = [future for future in futures if not future.done() and not self.begun(future)]
+        idle = workers - sum(not future.done() and self.begun(future) for future in futures)
+        for future in waiting:
+            if idle > 0 and future._job:
+                idle -= 1
+            else:
+                future.cancel()
         self._feed()
         with self.posting:
             if self.pending and self.tasks is not None:

@@ -7,6 +7,7 @@ traceback travel as text beside it, and stand in for it where it doesn't arrive.
 from __future__ import annotations
 
 import pickle
+import signal
 import traceback
 from multiprocessing.pool import RemoteTraceback  # type: ignore[attr-defined]
 from typing import Any
@@ -79,6 +80,26 @@ def unpack(data: Any, where: str) -> BaseException:
         error = TaskExited(f"{where} called sys.exit({error.code!r})", code=error.code)
     error.__cause__ = cause
     return error
+
+
+def is_a_signals(error: BaseException) -> bool:
+    """Return whether a signal handler raised `error`: then it is for the whole program.
+
+    Args:
+        error: has its traceback.
+    """
+    codes = set()
+    for number in signal.valid_signals():
+        handler: Any = signal.getsignal(number)
+        # A function or a method; or an object with a method of that name.
+        for called in (handler, vars(type(handler)).get("__call__")):
+            codes.add(getattr(called, "__code__", None))
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code in codes:
+            return True
+        trace = trace.tb_next
+    return False
 
 
 def unreadable(error: BaseException) -> Exception:

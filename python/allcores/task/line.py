@@ -183,8 +183,11 @@ class Line(Engine):
         error: BaseException = failure.unsendable(data)
         return error
 
-    def _unreadable(self, error: Exception) -> BaseException:
+    def _unreadable(self, error: BaseException) -> BaseException:
         return failure.unreadable(error)
+
+    def _exited(self, error: SystemExit) -> bool:
+        return not failure.is_a_signals(error)
 
     def _interrupted(self, job: int) -> None:
         """Fail a job of which a result was lost: a signal handler raised as it arrived."""

@@ -1,7 +1,7 @@
 //! Results come off the ring and go to the jobs that wait for them.
 
 use allcores_core::ring::Got;
-use pyo3::exceptions::PyException;
+use pyo3::exceptions::{PyException, PySystemExit};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -127,7 +127,13 @@ impl<'py> Collector<'_, 'py> {
     /// A value that can't be unpickled here; or its unpickling was interrupted.
     fn unreadable(&mut self, py: Python<'py>, job: u32, part: u32, error: PyErr) -> PyResult<()> {
         self.flush(py)?;
-        if !error.is_instance_of::<PyException>(py) {
+        let is_the_values = error.is_instance_of::<PyException>(py)
+            || error.is_instance_of::<PySystemExit>(py)
+                && self
+                    .line
+                    .call_method1(intern!(py, "_exited"), (error.clone_ref(py).into_value(py),))?
+                    .is_truthy()?;
+        if !is_the_values {
             self.line
                 .call_method1(intern!(py, "_interrupted"), (job,))?;
             return Err(error);
