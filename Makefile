@@ -41,7 +41,7 @@ PYTEST_ARGS ?=
 
 say = @printf '\033[1m== %s\033[0m\n' "$(1)"
 
-.PHONY: help demo test test-rust test-python crash models soak machines hostile check bench peers figures docs wheel clean python cargo
+.PHONY: help demo test test-rust test-python crash points dropin dropin-page models soak machines hostile check bench peers figures docs wheel clean python cargo
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -80,6 +80,13 @@ soak: $(VENV)/.core ## kill 50,000 processes at random while they share everythi
 	@$(BIN)/python -m tests.soak --kills 50000 $(SOAK_ARGS)
 	$(call say,pools that hold out)
 	@$(BIN)/python -m tests.endurance $(ENDURANCE_ARGS)
+
+dropin: $(VENV)/.core ## CPython's own tests, with this Python (DROPIN_ARGS="--suites spawn --only '*TestPool'")
+	$(call say,CPython's tests: $$($(BIN)/python -V))
+	@$(BIN)/python -m tests.dropin $(DROPIN_ARGS)
+
+dropin-page: $(VENV)/.core ## docs/dropin.md, from what `make dropin` has found with each Python
+	@$(BIN)/python -m tests.dropin --page docs/dropin.md
 
 models: cargo ## the protocols of the core, explored further than in the tests (an hour)
 	$(call say,models of the protocols)

@@ -20,6 +20,7 @@ from multiprocessing.process import (
 from typing import Any
 
 from allcores import _core
+from allcores.launch import adopt as _adopt  # noqa: F401  # from now on it knows of each fork
 from allcores.launch import refusal, tether
 from allcores.timeouts import seconds
 

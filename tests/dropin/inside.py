@@ -118,6 +118,9 @@ def run_class(out: str, module: str, name: str, *only: str) -> None:
     import faulthandler
     import signal
 
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell without job control starts what runs in the background so; tests interrupt.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # Asked for before the process is ended.
     stacks = open(out + ".stacks", "w")  # noqa: SIM115
     faulthandler.register(signal.SIGUSR2, file=stacks, all_threads=True)

@@ -37,7 +37,7 @@ import cloudpickle.cloudpickle as _cp
 
 from allcores import buffers, tensors
 from allcores.buffers import Refs
-from allcores.launch import names, rebuild
+from allcores.launch import adopt, names, rebuild
 from allcores.launch.rebuild import DEFINITION, MISSING, VALUE, Entry
 
 # What the module of the program is called: in a process that the standard library has spawned it
@@ -250,6 +250,8 @@ class Pickler(_cp.Pickler):  # type: ignore[misc]
             return self._refer(obj) or self._reduce_class(obj, reduced)
         if isinstance(obj, _CACHED) and obj.__module__ in MAIN:
             return self._refer(obj) or _reduce_cached(obj)
+        if type(obj).__module__ in adopt.MODULES:
+            return adopt.reduce(obj)
         return NotImplemented
 
     def _refer(self, obj: Any) -> Any:
