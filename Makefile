@@ -41,7 +41,7 @@ PYTEST_ARGS ?=
 
 say = @printf '\033[1m== %s\033[0m\n' "$(1)"
 
-.PHONY: help demo test test-rust test-python crash points dropin dropin-page models soak machines hostile check bench peers figures docs wheel clean python cargo
+.PHONY: help demo test test-rust test-python crash points dropin dropin-page others models soak machines hostile check bench peers figures docs wheel clean python cargo
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -87,6 +87,11 @@ dropin: $(VENV)/.core ## CPython's own tests, with this Python (DROPIN_ARGS="--s
 
 dropin-page: $(VENV)/.core ## docs/dropin.md, from what `make dropin` has found with each Python
 	@$(BIN)/python -m tests.dropin --page docs/dropin.md
+
+others: $(VENV)/.core $(VENV)/.dev ## programs of SciPy, dask, scikit-learn and others with our pools (examples/others)
+	$(call say,libraries)
+	@$(PIP) install $$($(BIN)/python -c "$$REQUIRES" others)
+	@$(BIN)/python -m pytest tests/examples/test_with_others.py $(PYTEST_ARGS)
 
 models: cargo ## the protocols of the core, explored further than in the tests (an hour)
 	$(call say,models of the protocols)

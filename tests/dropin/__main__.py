@@ -105,6 +105,23 @@ def run_suite(
     return {"source": source, "changes": sorted(aimed.used), "outcomes": outcomes}
 
 
+def keep(suites: dict[str, object]) -> None:
+    """Write the results of some suites to this Python's file, in the place of older ones."""
+    version = platform.python_version()
+    path = RESULTS / f"{version}.json"
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    older = json.loads(path.read_text())["suites"] if path.exists() else {}
+    found = {suite: suites.get(suite, older.get(suite)) for suite in SUITES}
+    record = {
+        "python": version,
+        "system": f"{platform.system()} {platform.release()}, {platform.machine()}",
+        "date": datetime.date.today().isoformat(),
+        "suites": {suite: result for suite, result in found.items() if suite in suites | older},
+    }
+    path.write_text(json.dumps(record, indent=1))
+    print(f"results: {path.relative_to(ROOT)}")
+
+
 def main() -> int:
     options = arguments()
     if options.page is not None:
@@ -126,17 +143,8 @@ def main() -> int:
         counts = Counter(kind(test, one.what) for test, one in outcomes.items())
         failing += counts["failing"]
         print(f"  {suite}: " + ", ".join(f"{n} {what}" for what, n in sorted(counts.items())))
-    if options.only is None and options.suites == ",".join(SUITES):
-        RESULTS.mkdir(parents=True, exist_ok=True)
-        record = {
-            "python": platform.python_version(),
-            "system": f"{platform.system()} {platform.release()}, {platform.machine()}",
-            "date": datetime.date.today().isoformat(),
-            "suites": suites,
-        }
-        path = RESULTS / f"{platform.python_version()}.json"
-        path.write_text(json.dumps(record, indent=1))
-        print(f"results: {path.relative_to(ROOT)}")
+    if options.only is None:
+        keep(suites)
     return 1 if failing else 0
 
 

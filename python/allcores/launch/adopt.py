@@ -63,7 +63,7 @@ def reduce(obj: Any) -> Any:
     from multiprocessing.queues import Queue
     from multiprocessing.sharedctypes import SynchronizedBase
 
-    if isinstance(obj, std.SemLock):  # type: ignore[attr-defined]
+    if isinstance(obj, std.SemLock):
         if not _is_ours(obj) and obj._semlock.name is not None:  # type: ignore[attr-defined]
             return NotImplemented
         _adopt(obj)
