@@ -33,6 +33,7 @@ from allcores.task.future import Future
 from allcores.task.keeper import Keeper
 from allcores.task.options import PLAIN, CallOptions, Options
 from allcores.task.records import CALL, MAP, STARMAP
+from allcores.task.shown import ShownWorker
 
 __all__ = ["ProcessPoolExecutor"]
 
@@ -105,11 +106,11 @@ class ProcessPoolExecutor(Executor):
         # A forgotten executor does what has been submitted, and its workers leave.
         self._forgotten = util.Finalize(self, _forget, args=(line,))
 
-    @property
-    def _processes(self) -> dict[int, Any]:
-        return {worker.pid: worker for worker in self._crew.workers}
+    # These are for who looks behind the standard library's curtain.
 
-    # As `_processes`, these are for who looks behind the standard library's curtain.
+    @property
+    def _processes(self) -> dict[int, ShownWorker]:
+        return {worker.pid: ShownWorker(worker, self._end_by_hand) for worker in self._crew.workers}
 
     @property
     def _broken(self) -> bool:
@@ -284,16 +285,19 @@ class ProcessPoolExecutor(Executor):
 
         Calls under way or not begun fail with `WorkersEnded`, a `BrokenProcessPool`.
         """
-        self._end_workers("terminate")
+        self._end_workers("terminate", "terminate_workers() ended")
 
     def kill_workers(self) -> None:
         """End the workers with SIGKILL, and shut down.
 
         Calls under way or not begun fail with `WorkersEnded`, a `BrokenProcessPool`.
         """
-        self._end_workers("kill")
+        self._end_workers("kill", "kill_workers() ended")
 
-    def _end_workers(self, how: str) -> None:
+    def _end_by_hand(self) -> None:
+        self._end_workers("terminate", "terminating one of them by hand ended")
+
+    def _end_workers(self, how: str, what: str) -> None:
         line = self._line
         with line.posting:
             self._closed = True
@@ -305,8 +309,8 @@ class ProcessPoolExecutor(Executor):
             from allcores.errors import WorkersEnded
 
             return WorkersEnded(
-                f"{how}_workers() ended the executor's workers before this call had ended; "
-                "shutdown() lets calls end first"
+                f"{what} the executor's workers before this call had ended; shutdown() lets calls "
+                "end first"
             )
 
         _end(line, self._crew, self._keeper, make, kill=how == "kill")

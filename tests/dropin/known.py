@@ -69,10 +69,6 @@ DIFFERENT = {
     "With*TestQueue.test_queue_feeder_donot_stop_onexc": (
         "puts what can't be pickled and wants put() to lose it; here put() raises"
     ),
-    "ProcessPool*ExecutorTest.test_killed_child": (
-        "kills a worker and wants every call of the executor to fail from then on; here the call "
-        "fails that the worker ran, with a BrokenProcessPool, and no other"
-    ),
     "ProcessPool*ExecutorTest.test_max_tasks_per_child_defaults_to_spawn_context": (
         "wants workers that are replaced to be spawned unless told otherwise; here the fork server "
         "starts them, as fresh and sooner"

@@ -240,3 +240,27 @@ def test_cancelling_leaves_what_idle_workers_are_about_to_take(ctx: Any) -> None
     assert made
     assert all(future.done() for future in futures)
     assert [future.result() for future in made] == [x * x for x in range(len(made))]
+
+
+def test_terminating_a_worker_by_hand_ends_the_executor(busy: Any) -> None:
+    """As the standard library's: all calls fail, and no more are taken. Workers aren't replaced."""
+    waiting = busy.submit(square, 2)
+    workers = list(busy._processes.values())
+    workers[0].terminate()
+    for future in [*busy.begun, waiting]:
+        with pytest.raises(BrokenProcessPool, match="by hand"):
+            future.result()
+    with pytest.raises(BrokenProcessPool):
+        busy.submit(square, 3)
+    assert busy._broken
+    assert ended(workers)
+    for worker in workers:
+        worker.terminate()
+
+
+def test_what_can_be_asked_of_a_worker_is_its_processes(busy: Any) -> None:
+    for pid, worker in busy._processes.items():
+        assert worker.pid == pid
+        assert worker.is_alive()
+        assert worker.sentinel > 0
+        assert "ForkPoolWorker" in repr(worker) or "Process" in repr(worker)
