@@ -20,13 +20,13 @@ from collections import Counter
 from pathlib import Path
 
 from tests.dropin import page
-from tests.dropin.aim import METHODS, PACKAGE, Aimed, NotHere
+from tests.dropin.aim import PACKAGE, Aimed, NotHere
 from tests.dropin.classes import CLASS_S, Class, Outcome, list_classes, run_class
 from tests.dropin.known import kind
+from tests.dropin.page import SUITES
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "build" / "dropin"
-SUITES = (*METHODS, "executor")
 
 
 def arguments() -> argparse.Namespace:
@@ -108,13 +108,14 @@ def run_suite(
 def keep(suites: dict[str, object]) -> None:
     """Write the results of some suites to this Python's file, in the place of older ones."""
     version = platform.python_version()
+    release = ".".join(platform.release().split(".")[:2])
     path = RESULTS / f"{version}.json"
     RESULTS.mkdir(parents=True, exist_ok=True)
     older = json.loads(path.read_text())["suites"] if path.exists() else {}
     found = {suite: suites.get(suite, older.get(suite)) for suite in SUITES}
     record = {
         "python": version,
-        "system": f"{platform.system()} {platform.release()}, {platform.machine()}",
+        "system": f"{platform.system()} {release}, {platform.machine()}",
         "date": datetime.date.today().isoformat(),
         "suites": {suite: result for suite, result in found.items() if suite in suites | older},
     }

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.dropin.known import why
+from tests.dropin.known import known
 
 INSIDE = Path(__file__).with_name("inside.py")
 # What a class gets. The slowest takes half a minute on two cores (measured).
@@ -107,10 +107,10 @@ def run_class(root: Path, cls: Class, limit: float = CLASS_S) -> tuple[dict[str,
         cls: the class.
         limit: seconds for all of it.
     """
-    known = [test for test in cls.tests if why(f"{cls.name}.{test}")]
-    rest = [test for test in cls.tests if test not in known]
+    apart = [test for test in cls.tests if known(f"{cls.name}.{test}")]
+    rest = [test for test in cls.tests if test not in apart]
     outcomes, text = _run(root, cls._replace(tests=rest), limit) if rest else ({}, "")
-    for test in known:
+    for test in apart:
         found, _ = _run(root, cls._replace(tests=[test]), min(limit, KNOWN_S), test)
         outcomes[test] = found[test]
     return outcomes, text

@@ -76,11 +76,11 @@ DIFFERENT = {
 }
 
 
-def why(test: str) -> str | None:
-    """Return why a test isn't passed; None if it should be."""
+def known(test: str) -> tuple[str, str] | None:
+    """Return the pattern by which a test is listed, and why; None if it should be passed."""
     for pattern, reason in {**INTERNAL, **DIFFERENT}.items():
         if fnmatchcase(test, pattern):
-            return reason
+            return pattern, reason
     return None
 
 

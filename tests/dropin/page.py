@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tests.dropin.known import kind, why
+from tests.dropin.known import kind, known
 from tests.dropin.scaffolding import CHANGES
 
 TOP = """\
@@ -18,11 +18,13 @@ allcores is to be what `multiprocessing` is, so CPython's tests of `multiprocess
 `concurrent.futures.ProcessPoolExecutor` are run against it: those of the interpreter at hand, with
 `import multiprocessing` turned into `import allcores`, each class in a process of its own.
 
-This page was written by `make dropin`; nothing in it is written by hand but the reasons.
-A row is a version of Python and a start method (a process of the tests starts that way), or the
-executor under all of them.
+A row of the table is a version of Python and a start method (processes of the tests start that way),
+or the executor under all three. "Tests of" says whose tests they are: some installations of Python
+come without those of the executor, and borrow them from a neighbour. `make dropin-page` writes this
+page from what `make dropin` has found.
 
 """
+SUITES = ("fork", "spawn", "forkserver", "executor")
 KINDS = ("passed", "skipped", "internal", "different", "failing")
 LEGEND = """
 *skipped*: by CPython's test itself, as not meant for this system, start method or kind of object.
@@ -69,8 +71,10 @@ def write(folder: Path) -> str:
             used.update(result["changes"])
             counts: Counter[str] = Counter()
             for test, (what, reason, _) in result["outcomes"].items():
-                counts[kind(test, what)] += 1
-                reasons[kind(test, what)][test, why(test) or reason].add(label)
+                found = kind(test, what)
+                counts[found] += 1
+                listed = known(test) if found in ("internal", "different") else None
+                reasons[found][listed or (test, reason)].add(label)
             numbers = [str(counts[one]) for one in KINDS]
             rows.append([record["python"], suite, result["source"], *numbers, record["date"]])
     head = ["Python", "start method", "tests of", *KINDS, "date"]
@@ -96,7 +100,7 @@ def _short(version: str) -> str:
 
 
 def _listed(found: dict[Any, set[str]]) -> list[str]:
-    """One row for a test, or for those of one name that have the same reason."""
+    """One row for a test, or for those that one pattern stands for."""
     rows = []
     for (test, reason), where in sorted(found.items()):
         rows.append([f"`{test}`", "; ".join(_runs(where)), _plain(reason)])
@@ -106,8 +110,8 @@ def _listed(found: dict[Any, set[str]]) -> list[str]:
 def _runs(where: set[str]) -> list[str]:
     """Return "3.11 fork, spawn" for the labels of these two."""
     by_version: dict[str, list[str]] = defaultdict(list)
-    for label in sorted(where, key=lambda label: (_order(label.split(",")[0]), label)):
-        version, suite = label.split(", ")
+    labels = [label.split(", ") for label in where]
+    for version, suite in sorted(labels, key=lambda one: (_order(one[0]), SUITES.index(one[1]))):
         by_version[version].append(suite)
     return [f"{version} {', '.join(suites)}" for version, suites in by_version.items()]
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.dropin import page
 from tests.dropin.aim import aim
-from tests.dropin.known import DIFFERENT, INTERNAL, kind, why
+from tests.dropin.known import DIFFERENT, INTERNAL, kind, known
 
 ROOT = Path(__file__).parents[2]
 
@@ -71,7 +71,7 @@ def test_what_is_known_has_a_reason() -> None:
     assert kind("TestSimpleQueue.test_closed", "failed") == "internal"
     assert kind("TestSimpleQueue.test_closed", "passed") == "passed"
     assert kind("TestNoForkBomb.test_noforkbomb", "failed") == "different"
-    assert why("TestAny.test_any") is None
+    assert known("TestAny.test_any") is None
     assert not set(INTERNAL) & set(DIFFERENT)
 
 
