@@ -20,8 +20,8 @@ allcores is to be what `multiprocessing` is, so CPython's tests of `multiprocess
 
 A row of the table is a version of Python and a start method (processes of the tests start that way),
 or the executor under all three. "Tests of" says whose tests they are: some installations of Python
-come without those of the executor, and borrow them from a neighbour. `make dropin-page` writes this
-page from what `make dropin` has found.
+come without those of the executor, and borrow them from a neighbour. `make dropin-page` writes
+this page from what `make dropin` has found.
 
 """
 SUITES = ("fork", "spawn", "forkserver", "executor")
