@@ -18,7 +18,7 @@ allcores is to be what `multiprocessing` is, so CPython's tests of `multiprocess
 `concurrent.futures.ProcessPoolExecutor` are run against it: those of the interpreter at hand, with
 `import multiprocessing` turned into `import allcores`, each class in a process of its own.
 
-A row of the table is a version of Python and a start method (processes of the tests start that way),
+A row of the table is a version of Python and a start method, by which the tests' processes start,
 or the executor under all three. "Tests of" says whose tests they are: some installations of Python
 come without those of the executor, and borrow them from a neighbour. `make dropin-page` writes
 this page from what `make dropin` has found.
