@@ -89,6 +89,52 @@ def test_a_condition_wakes_who_waits_over_there() -> None:
     assert child.exitcode == 0
 
 
+def put(item: int) -> None:
+    queue, simple = got
+    queue.put(item)
+    simple.put(-item)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_queues(method: str) -> None:
+    """What workers put into queues of the standard library's arrives, and what this does."""
+    std = multiprocessing.get_context("fork")
+    queue, simple = std.JoinableQueue(), std.SimpleQueue()
+    with allcores.get_context(method).Pool(2, take, (queue, simple)) as pool:
+        pool.map(put, range(4), chunksize=1)
+        assert sorted(queue.get(timeout=30) for _ in range(4)) == [0, 1, 2, 3]
+        assert sorted(simple.get() for _ in range(4)) == [-3, -2, -1, 0]
+        queue.put("here")
+        assert queue.get(timeout=30) == "here"
+    for _ in range(5):
+        queue.task_done()
+    queue.join()
+    queue.close()
+    queue.join_thread()
+
+
+def test_a_queue_in_use_is_refused() -> None:
+    """Its thread keeps the lock with which it has begun."""
+    queue = multiprocessing.get_context("fork").Queue()
+    queue.put(1)
+    try:
+        with pytest.raises(errors.NotPicklable, match="in use already"):
+            allcores.get_context("spawn").Pool(1, take, (queue,))
+    finally:
+        assert queue.get() == 1
+        queue.close()
+        queue.join_thread()
+
+
+def test_a_barrier() -> None:
+    barrier = multiprocessing.get_context("fork").Barrier(2)
+    child = allcores.get_context("spawn").Process(target=barrier.wait, args=(30,))
+    child.start()
+    barrier.wait(30)
+    child.join()
+    assert child.exitcode == 0
+
+
 def test_one_that_somebody_holds_is_refused() -> None:
     lock = multiprocessing.get_context("fork").Lock()
     with lock, pytest.raises(errors.NotPicklable, match="while somebody holds it"):

@@ -4,7 +4,7 @@ Where fork is the standard library's default (before Python 3.14), ``multiproces
 semaphore without a name, which only this process and its forks can have. Programs pass it to
 whatever pool they are given: tqdm does so with its own. So such a lock is *adopted* when it is to
 go to a process that isn't forked: the object stays what it is, and the semaphore in it is replaced
-by one of ours. So it is with what has such locks inside: conditions, events, values, queues.
+by one of ours. So it is with what has such locks inside: conditions, events, queues.
 
 That is right only as long as no other process has the old semaphore, and nobody holds it. The
 first is known from the order in which the standard library has registered its locks and processes
