@@ -131,7 +131,10 @@ impl<'py> Collector<'_, 'py> {
             || error.is_instance_of::<PySystemExit>(py)
                 && self
                     .line
-                    .call_method1(intern!(py, "_exited"), (error.clone_ref(py).into_value(py),))?
+                    .call_method1(
+                        intern!(py, "_exited"),
+                        (error.clone_ref(py).into_value(py),),
+                    )?
                     .is_truthy()?;
         if !is_the_values {
             self.line
