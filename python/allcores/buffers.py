@@ -18,6 +18,7 @@ import sys
 from array import array
 from collections import OrderedDict
 from collections.abc import Callable
+from multiprocessing.reduction import ForkingPickler
 from pickle import PickleBuffer
 from typing import Any
 
@@ -278,3 +279,16 @@ def reducers() -> dict[type, Callable[[Any], Any]]:
     if numpy is not None and hasattr(numpy, "ndarray"):  # (it may be just being imported)
         _reducers.setdefault(numpy.ndarray, _reduce_ndarray)
     return _reducers
+
+
+def registered() -> dict[Any, Any]:
+    """Return the reducers that were registered with the standard library, by type.
+
+    Its own of `array.array` is left out: it is there once somebody has imported the managers, and
+    copies the memory.
+    """
+    found: dict[Any, Any] = ForkingPickler._extra_reducers  # type: ignore[attr-defined]
+    arrays = found.get(array)
+    if arrays is None or arrays.__module__ != "multiprocessing.managers":
+        return found
+    return {kind: reduce for kind, reduce in list(found.items()) if kind is not array}

@@ -65,7 +65,7 @@ def _plain_reducers() -> dict[Any, Any]:
             if reduce.__module__ in ("multiprocessing.reduction", "multiprocessing.managers")
             and reduce.__name__ != "_reduce_socket"
             else _once
-            for kind, reduce in list(registered.items())
+            for kind, reduce in list(buffers.registered().items())
         }
         tensor = tensors.tensor_type()
         if tensor in _reducers:

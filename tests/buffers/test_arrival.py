@@ -55,6 +55,17 @@ def test_memory_goes_beside_the_pickle(name: str) -> None:
     del data, refs
 
 
+@pytest.mark.parametrize("by_value", [False, True])
+def test_memory_of_an_array_does_so_after_managers_were_imported(by_value: bool) -> None:
+    """The standard library's managers bring a reducer of their own, which copies it."""
+    import multiprocessing.managers  # noqa: F401
+
+    sent = THINGS["array"].make()
+    data, refs = pickling.pack((sent, lambda: 1) if by_value else sent)
+    assert refs.kept
+    assert len(data) < LARGE
+
+
 def test_queues_lists_and_dicts_carry_them(ctx: Any) -> None:
     """A queue's item and a container's value arrive as private memory, too."""
     queue = ctx.Queue()

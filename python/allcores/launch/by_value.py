@@ -222,7 +222,7 @@ class Pickler(_cp.Pickler):  # type: ignore[misc]
         # The C pickler looks at it once, as it is initialised.
         self.dispatch_table = ChainMap(
             _tensors(),
-            ForkingPickler._extra_reducers,  # type: ignore[attr-defined]
+            buffers.registered(),
             _REDUCERS,
             buffers.reducers(),
             _cp.Pickler.dispatch_table,
