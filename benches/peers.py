@@ -237,9 +237,13 @@ PEERS: dict[str, Peer] = {
         mapping=mappings.managed,
     ),
     "multiprocessing": Peer(
-        ("multiprocessing", "concurrent.futures.process"),
-        lambda mp, _, start: OfPool(mp.get_context(start).Pool(2)),
-        lambda mp, cf, start: OfExecutor(cf.ProcessPoolExecutor(2, mp.get_context(start))),
+        ("multiprocessing",),
+        lambda mp, start: OfPool(mp.get_context(start).Pool(2)),
+        lambda mp, start: OfExecutor(
+            importlib.import_module("concurrent.futures").ProcessPoolExecutor(
+                2, mp.get_context(start)
+            )
+        ),
         mapping=mappings.managed,
     ),
     "concurrent.futures": Peer(

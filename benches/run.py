@@ -15,6 +15,7 @@ medians with the smallest and largest figure, and their ratio to the standard li
 from __future__ import annotations
 
 import argparse
+import compileall
 import json
 import statistics
 import subprocess
@@ -81,6 +82,10 @@ def main() -> int:
     """Run the cases asked for and print the table."""
     options = _options()
     fresh.adopt_orphans()
+    # As an installer does it for the others: every child would compile anew what it imports,
+    # where Python is told to write no such files (PYTHONDONTWRITEBYTECODE).
+    for folder in ("python/allcores", "benches"):
+        compileall.compile_dir(fresh.ROOT / folder, quiet=1)
     facts = circumstances()
     for key, value in [*facts.items(), *((name, install.state(name)) for name in options.peers)]:
         print(f"{key:18} {value}")

@@ -39,10 +39,15 @@ def test_the_error_names_the_item_and_the_cause(pool: Any, size: int | None) -> 
     assert (again.task_index, again.pid) == (5, error.pid)
 
 
-def test_memory_is_told_where_the_system_knows_it(forked: Any) -> None:
+def test_the_memory_that_it_had_is_told(pool: Any) -> None:
+    def grow_and_die(size: int) -> None:
+        held = b"x" * size
+        os.kill(os.getpid(), signal.SIGKILL)
+        del held
+
     with pytest.raises(errors.WorkerDied) as caught:
-        forked.apply(kill_me, (5,))
-    assert caught.value.max_rss > 1 << 20
+        pool.apply(grow_and_die, (100 << 20,))
+    assert 100 << 20 < caught.value.max_rss < 1 << 30
 
 
 def test_the_others_results_arrive(pool: Any) -> None:

@@ -46,15 +46,15 @@ def ahead(method: str | None, count: int) -> Iterator[None]:
     if method not in ("spawn", "forkserver") or count < 1:
         yield
         return
-    popen: Any
+    starter: Any
     if method == "spawn":
-        from allcores.launch import spawn as popen
+        from allcores.launch import interpreter as starter
     else:
-        from allcores.launch import forkserver as popen
+        from allcores.launch import client as starter
     mine = []
     try:
         for _ in range(count):
-            mine.append(blank := popen.start_blank())
+            mine.append(blank := starter.start_blank())
             with _lock:
                 _waiting.setdefault(method, []).append(blank)
     except OSError:

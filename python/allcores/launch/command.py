@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from multiprocessing import spawn as _std_spawn
 from typing import Any
 
 # Marks a child in `ps`, and tells a frozen program what it was started for. The standard
@@ -23,7 +22,11 @@ def set_executable(executable: Any) -> None:
 
 def get_executable() -> Any:
     """Return the interpreter that children run."""
-    return _executable if _executable is not None else _std_spawn.get_executable()
+    if _executable is not None:
+        return _executable
+    # Who has set another one there has imported it.
+    spawn: Any = sys.modules.get("multiprocessing.spawn")
+    return os.fsencode(sys.executable) if spawn is None else spawn.get_executable()
 
 
 def command_line(entry: str, **numbers: int) -> list[Any]:

@@ -1,9 +1,6 @@
 """Start method ``forkserver``: children are forked from a small server without threads.
 
-This is the side of the processes that ask for children. They all, children of children too,
-hold the same end of one socket pair; each request is one message on it, and the answers come
-through a pipe that the request carries, so nothing is locked and nothing is listened to. The
-server ends when the last holder of that end does. server.py is the other side.
+Here are its `Popen` and its public functions; client.py is about asking the server.
 """
 
 from __future__ import annotations
@@ -12,235 +9,21 @@ import multiprocessing.connection as _connection
 import multiprocessing.popen_forkserver as _std
 import multiprocessing.util as _util
 import os
-import pickle
 import signal
-import socket
-import struct
-import threading
-from array import array
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from allcores import _core
-from allcores.launch import blank, inherited, learn, payload
-from allcores.launch.command import command_line
+from allcores.launch import blank, client, inherited, payload
+from allcores.launch.pipes import close, read_number, send
 
 __all__ = ["Popen", "ensure_running", "get_inherited_fds", "set_forkserver_preload"]
 
-# The kernel refuses more descriptors in one message (SCM_MAX_FD).
-_MAX_FDS = 253
-# The server answers with the pid, then with the exit code. Instead of a pid, the negative number
-# of the error that kept it from forking.
-NUMBER = struct.Struct("=q")
 # A server that runs has answered by then.
 _AT_ONCE_S = 0.005
 
-
-class ForkServer:
-    """This process's connection to the fork server of the program."""
-
-    def __init__(self) -> None:
-        self._forkserver_pid: int | None = None  # of a server that this process started
-        self._owner = os.getpid()
-        self._preload: tuple[list[str], str] = ([], "ignore")
-        self._lock = threading.Lock()
-
-    def ensure_running(self) -> None:
-        """Start the server unless it runs; returns before it is ready."""
-        with self._lock:
-            self._ensure_running()
-
-    def _ensure_running(self) -> int:
-        if inherited.server is not None and not self._is_dead():
-            return inherited.server
-        self._drop()
-        from allcores.launch.prepare import get_preparation_data
-        from allcores.launch.spawn import start
-
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.setblocking(True)  # whatever socket.setdefaulttimeout() says
-        theirs.setblocking(True)
-        reader, writer = os.pipe()
-        try:
-            arena = _core.arena_fd()
-            command = command_line(
-                "server",
-                requests=theirs.fileno(),
-                setup=reader,
-                arena=arena,
-                session=_core.session(),
-            )
-            self._forkserver_pid = start(command, [theirs.fileno(), reader, arena])
-            self._owner = os.getpid()
-            setup = {"sys_path": get_preparation_data("")["sys_path"], "preload": self._preload}
-            payload.send(writer, pickle.dumps(setup))
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
-            os.close(reader)
-            os.close(writer)
-        # A number, not a socket object: nothing shall close or complain about it in a child.
-        inherited.server = ours.detach()
-        # After all children have been joined (exit priority 0 and above come first).
-        _util.Finalize(self, self._stop, exitpriority=-1000)
-        return inherited.server
-
-    def _is_dead(self) -> bool:
-        if self._forkserver_pid is None or self._owner != os.getpid():
-            return False  # somebody else's child: sending to it will tell
-        try:
-            pid, _ = os.waitpid(self._forkserver_pid, os.WNOHANG)
-        except ChildProcessError:
-            return True
-        return pid != 0
-
-    def _drop(self) -> None:
-        if inherited.server is not None:
-            os.close(inherited.server)
-        inherited.server = None
-        self._forkserver_pid = None
-
-    def _stop(self) -> None:
-        """Let go of the server, and wait for its end when this process was its last user."""
-        with self._lock:
-            pid, owner = self._forkserver_pid, self._owner
-            self._drop()
-            if pid is None or owner != os.getpid():
-                return
-            try:
-                watch = os.pidfd_open(pid)
-            except OSError:
-                return
-            try:
-                # Others may still hold it, daemons that outlive this process for example.
-                _connection.wait([watch], 1.0)
-                os.waitpid(pid, os.WNOHANG)
-            except ChildProcessError:
-                pass
-            finally:
-                os.close(watch)
-
-    def request(self, data: int, status: int, fds: list[int], tracker: int | None) -> None:
-        """Ask the server for a child.
-
-        Args:
-            data: the child reads its process object from it.
-            status: the server writes the pid and later the exit code to it.
-            fds: descriptors that the arguments hold.
-            tracker: descriptor of the resource tracker, where there is one.
-
-        Raises:
-            ValueError: more descriptors than one message can carry.
-        """
-        most = _MAX_FDS - 6
-        if len(fds) > most:
-            raise ValueError(
-                f"too many fds: the arguments hold {len(fds)} descriptors, and a forkserver "
-                f"child can be given {most}; send the rest through a connection"
-            )
-        with self._lock:
-            for attempt in range(2):
-                client = self._ensure_running()
-                # The child's output goes where this process's goes now, not to where it went
-                # when the server started.
-                standard = [fd for fd in (1, 2) if _is_open(fd)]
-                message = pickle.dumps((len(fds), tracker is not None, standard))
-                sent = [data, status, client, *fds]
-                sent += [*([] if tracker is None else [tracker]), *standard]
-                rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", sent))]
-                channel = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, fileno=client)
-                try:
-                    channel.sendmsg([message], rights)
-                    return
-                except ConnectionError:
-                    # It was killed. Start another, once.
-                    if attempt:
-                        raise
-                finally:
-                    channel.detach()
-                self._drop()
-
-    def learn(self, modules: list[learn.Module]) -> None:
-        """Have the server, if it runs, import modules that its children will need.
-
-        Args:
-            modules: their names and files.
-        """
-        with self._lock:
-            if inherited.server is None or self._is_dead():
-                return
-            channel = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, fileno=inherited.server)
-            try:
-                for batch in learn.batches(modules):
-                    channel.send(pickle.dumps(batch), socket.MSG_DONTWAIT)
-            except OSError:
-                pass  # it is dead, or busy: then it does without
-            finally:
-                channel.detach()
-
-    def client_fd(self) -> int | None:
-        """Return the descriptor of the connection, None when there is none."""
-        return inherited.server
-
-    def get_inherited_fds(self) -> list[int] | None:
-        """Return the descriptors this process got from the server; None for other processes."""
-        return inherited.fds
-
-    def set_forkserver_preload(
-        self, modules_names: Sequence[str], *, on_error: str = "ignore"
-    ) -> None:
-        """Name the modules that a server started from now on imports."""
-        modules = list(modules_names)
-        if not all(type(name) is str for name in modules):
-            raise TypeError(f"module_names must be a list of strings, not {modules_names!r}")
-        if on_error not in ("ignore", "warn", "fail"):
-            raise ValueError(f"on_error must be 'ignore', 'warn' or 'fail', not {on_error!r}")
-        self._preload = (modules, on_error)
-
-
-def _is_open(fd: int) -> bool:
-    try:
-        os.fstat(fd)
-    except OSError:
-        return False
-    return True
-
-
-_forkserver = ForkServer()
+_forkserver = client.server
 ensure_running = _forkserver.ensure_running
 get_inherited_fds = _forkserver.get_inherited_fds
 set_forkserver_preload = _forkserver.set_forkserver_preload
-client_fd = _forkserver.client_fd
-learn_modules = _forkserver.learn
-
-
-def _after_fork() -> None:
-    # Another thread may have held it; and the server is the parent's child, not this one's.
-    _forkserver._lock = threading.Lock()
-
-
-os.register_at_fork(after_in_child=_after_fork)
-
-
-def read_number(fd: int) -> int:
-    """Read a number that the server wrote.
-
-    Raises:
-        EOFError: the server died first.
-    """
-    data = b""
-    while len(data) < NUMBER.size:
-        part = os.read(fd, NUMBER.size - len(data))
-        if not part:
-            raise EOFError(
-                "the fork server ended unexpectedly, or had no descriptor left (ulimit -n); was it "
-                "killed?"
-            )
-        data += part
-    number: int = NUMBER.unpack(data)[0]
-    return number
 
 
 class InheritedFd:
@@ -257,55 +40,6 @@ class InheritedFd:
         return fds[self.index]
 
 
-def _given() -> object:
-    """Return what a child inherits whatever it shall do."""
-    from allcores.launch.spawn import tracker_fd
-
-    return inherited.server, tracker_fd(), [_target(fd) for fd in (1, 2)]
-
-
-def _target(fd: int) -> tuple[int, int] | None:
-    try:
-        facts = os.fstat(fd)
-    except OSError:
-        return None
-    return facts.st_dev, facts.st_ino
-
-
-def _start(fds: list[int]) -> blank.Blank:
-    """Ask for a child that waits for its process object.
-
-    Args:
-        fds: descriptors that it gets besides.
-    """
-    from allcores.launch.spawn import tracker_fd
-
-    opened: list[int] = []
-    try:
-        sentinel, status = pipe = os.pipe()
-        opened += pipe
-        child_data, data = pipe = os.pipe()
-        opened += pipe
-        _forkserver.request(child_data, status, fds, tracker_fd())
-    except BaseException:
-        for fd in opened:
-            os.close(fd)
-        raise
-    os.close(child_data)
-    os.close(status)
-    return blank.Blank(sentinel, data, None, _given())
-
-
-def start_blank() -> blank.Blank:
-    """Ask for a child for whatever comes."""
-    return _start([])
-
-
-def _close_fds(*fds: int) -> None:
-    for fd in fds:
-        os.close(fd)
-
-
 class Popen(_std.Popen):
     """A child process that the fork server forked."""
 
@@ -313,21 +47,23 @@ class Popen(_std.Popen):
     DupFd: ClassVar[Any] = InheritedFd
 
     _fds: list[int]
+    max_rss: int | None = None  # bytes, known when it has ended
     data: int  # the child reads from its other end, for life
     _kept: Any  # what its arguments need until it has them
 
     def _launch(self, process_obj: Any) -> None:
         _forkserver.ensure_running()  # it starts up while the arguments are being pickled
         body = payload.pack(self, process_obj, environ=os.environ.copy())
-        child = None if self._fds else blank.take(self.method, _given())
+        child = None if self._fds else blank.take(self.method, client.given())
         if child is None:
-            child = _start(self._fds)
+            child = client.start_child(self._fds)
         self.sentinel, self.data = child.sentinel, child.data
-        self.finalizer = _util.Finalize(self, _close_fds, (self.sentinel, self.data))
-        if not _connection.wait([self.sentinel], _AT_ONCE_S):
-            # The server is still starting. This process has time for what it is likely to need.
-            from allcores.launch import by_value  # noqa: F401
+        self.finalizer = _util.Finalize(self, close, (self.sentinel, self.data))
         try:
+            send(self.data, body)  # the child has it in the moment in which it is there
+            if not _connection.wait([self.sentinel], _AT_ONCE_S):
+                # The server is still starting. This process has time for what it is likely to need.
+                from allcores.launch import by_value  # noqa: F401
             pid = read_number(self.sentinel)
             if pid < 0:
                 raise OSError(-pid, f"the fork server can't start a child: {os.strerror(-pid)}")
@@ -335,7 +71,6 @@ class Popen(_std.Popen):
         except BaseException:
             self.finalizer()
             raise
-        payload.send(self.data, body)
 
     def poll(self, flag: int = os.WNOHANG) -> int | None:
         """Return the exit code, or None while the child runs."""
@@ -345,6 +80,7 @@ class Popen(_std.Popen):
                 return None
             try:
                 self.returncode = read_number(self.sentinel)
+                self.max_rss = 1024 * read_number(self.sentinel)
             except (OSError, EOFError):
                 # The server is gone, and with it the only one who knows.
                 self.returncode = 255

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import struct
 from multiprocessing.context import set_spawning_popen
@@ -11,6 +10,7 @@ from typing import Any
 from allcores import budget, pickling
 from allcores.errors import NotPicklable
 from allcores.launch import learn
+from allcores.launch.pipes import read
 from allcores.launch.prepare import get_preparation_data, prepare
 from allcores.process import current_process
 
@@ -55,16 +55,6 @@ def pack(popen: Any, process_obj: Any, **more: Any) -> bytes:
     return b"".join((_LENGTH.pack(len(facts)), _LENGTH.pack(len(body)), facts, body))
 
 
-def send(fd: int, data: bytes) -> None:
-    """Write `data` for the child, which may have died already: then its exit code says so."""
-    view = memoryview(data)
-    try:
-        while view:
-            view = view[os.write(fd, view) :]
-    except BrokenPipeError:
-        pass
-
-
 def _dump(process_obj: Any) -> bytes:
     target = process_obj._target
     called = getattr(target, "__qualname__", None) or repr(target)
@@ -91,29 +81,18 @@ def unpack(fd: int) -> Any:
     Raises:
         EOFError: the parent died before it had written all of it.
     """
-    facts, body = _LENGTH.unpack(_read(fd, _LENGTH.size)), _LENGTH.unpack(_read(fd, _LENGTH.size))
+    facts, body = _LENGTH.unpack(read(fd, _LENGTH.size)), _LENGTH.unpack(read(fd, _LENGTH.size))
     if facts[0] == 0:
         return None
     if body[0] == 0:
-        learn.load(pickle.loads(_read(fd, facts[0])))
+        learn.load(pickle.loads(read(fd, facts[0])))
         return ()
-    prepare(pickle.loads(_read(fd, facts[0])))
+    prepare(pickle.loads(read(fd, facts[0])))
     # A manager's proxies that are read here wait with counting themselves in the server until
     # `_bootstrap` has them do it: before, it forgets all finalizers, theirs included.
     me: Any = current_process()
     me._inheriting = True
     try:
-        return pickling.loads(_read(fd, body[0]))
+        return pickling.loads(read(fd, body[0]))
     finally:
         del me._inheriting
-
-
-def _read(fd: int, size: int) -> bytearray:
-    data = bytearray(size)
-    view = memoryview(data)
-    while view:
-        count = os.readv(fd, [view])
-        if count == 0:
-            raise EOFError("the parent process ended before it had started this one")
-        view = view[count:]
-    return data

@@ -20,15 +20,13 @@ def get_preparation_data(name: str) -> dict[str, Any]:
     Args:
         name: the child's process name.
     """
-    original: str | None = _std_process.ORIGINAL_DIR  # type: ignore[attr-defined]
     data: dict[str, Any] = {
         "name": name,
         "authkey": bytes(current_process().authkey),
         "log_to_stderr": _util._log_to_stderr,  # type: ignore[attr-defined]
-        # An empty entry means the current folder, which may be another one by now.
-        "sys_path": [original if path == "" and original else path for path in sys.path],
+        "sys_path": module_path(),
         "sys_argv": list(sys.argv),
-        "orig_dir": original,
+        "orig_dir": _std_process.ORIGINAL_DIR,  # type: ignore[attr-defined]
         "dir": _current_folder(),
         "start_method": context.default_context.get_start_method(),
         "std_start_method": multiprocessing.get_start_method(allow_none=True),
@@ -39,6 +37,13 @@ def get_preparation_data(name: str) -> dict[str, Any]:
     if logger is not None:
         data["log_level"] = logger.getEffectiveLevel()
     return data
+
+
+def module_path() -> list[str]:
+    """Return where a child looks for modules."""
+    original: str | None = _std_process.ORIGINAL_DIR  # type: ignore[attr-defined]
+    # An empty entry means the current folder, which may be another one by now.
+    return [original if path == "" and original else path for path in sys.path]
 
 
 def _current_folder() -> str | None:

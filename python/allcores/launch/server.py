@@ -17,22 +17,21 @@ import select
 import signal
 import socket
 import sys
-import traceback
+import time
 import warnings
 from typing import Any, NoReturn
 
 from allcores import _core, budget
 from allcores.launch import child, inherited, learn
-from allcores.launch.forkserver import NUMBER
+from allcores.launch.pipes import NUMBER
 
-# What every child needs, loaded before the first fork.
-_OWN = (
-    "allcores",
-    "allcores.connection",
-    "allcores.launch.rebuild",
-    "allcores.task.between",
-    "allcores.task.failure",
-)
+# What every worker needs, loaded before the first fork, and what most children come to need: the
+# first ones, which somebody waits for with the start of this process, go without.
+_FIRST = ("allcores", "allcores.task.between")
+_OWN = ("allcores.connection", "allcores.launch.rebuild", "allcores.task.failure", "traceback")
+# How long the first children have, without company, and what is asked for so soon after the first
+# request is a part of the same (a guess).
+_SOON_S = 0.05
 
 
 def main(requests: int, setup: int, arena: int, session: int) -> None:
@@ -54,18 +53,32 @@ def main(requests: int, setup: int, arena: int, session: int) -> None:
     with open(setup, "rb") as stream:
         data = pickle.load(stream)
     sys.path[:] = data["sys_path"]
-    for name in _OWN:
-        importlib.import_module(name)
-    _preload(*data["preload"])
-    _util._close_stdin()  # type: ignore[attr-defined]
+    _load(_FIRST)
+    modules, on_error = data["preload"]
+    if modules:
+        _load(_OWN)
+        _preload(modules, on_error)
     _flush()
-    gc.enable()
-    gc.freeze()  # children share these pages as long as no collection writes to them
+    _util._close_stdin()  # type: ignore[attr-defined]
     with socket.socket(fileno=requests) as channel:
-        _Server(channel).serve()
+        _Server(channel, bool(modules)).serve()
+
+
+def _load(modules: tuple[str, ...]) -> None:
+    """Import modules of this package; children share their pages as long as nothing writes there.
+
+    Args:
+        modules: their names.
+    """
+    gc.disable()
+    for name in modules:
+        importlib.import_module(name)
+    gc.enable()
+    gc.freeze()
 
 
 def _preload(modules: list[str], on_error: str) -> None:
+    gc.disable()
     for name in modules:
         if name == "__main__":
             continue  # never run a second time
@@ -73,6 +86,8 @@ def _preload(modules: list[str], on_error: str) -> None:
             importlib.import_module(name)
         except Exception as error:
             if on_error == "fail":
+                import traceback
+
                 traceback.print_exc()
                 raise SystemExit(1) from error
             if on_error == "warn":
@@ -82,6 +97,8 @@ def _preload(modules: list[str], on_error: str) -> None:
                     ImportWarning,
                     stacklevel=1,
                 )
+    gc.enable()
+    gc.freeze()
 
 
 def _flush() -> None:
@@ -92,10 +109,12 @@ def _flush() -> None:
 
 
 class _Server:
-    def __init__(self, requests: socket.socket) -> None:
+    def __init__(self, requests: socket.socket, is_warm: bool) -> None:
         self._requests = requests
         self._children: dict[int, int] = {}  # pid -> status pipe
         self._tried: dict[int, list[learn.Module]] = {}  # pid of who tries them -> modules
+        self._is_warm = is_warm
+        self._asked_at = 0.0  # for the first child, by time.monotonic()
 
     def serve(self) -> None:
         """Answer requests; return when no process is left that could send one."""
@@ -108,17 +127,26 @@ class _Server:
         poll.register(self._requests, select.POLLIN)
         poll.register(awake, select.POLLIN)
         while True:
-            ready = {fd for fd, _ in poll.poll()}
+            ready = {fd for fd, _ in poll.poll(None if self._is_warm else 1e3 * _SOON_S)}
+            if not self._is_warm and (not ready or self._is_late()):
+                self._is_warm = True
+                _load(_OWN)
             if awake in ready:
                 os.read(awake, 4096)
                 self._reap()
             if self._requests.fileno() in ready and not self._answer((awake, waker)):
                 return
 
+    def _is_late(self) -> bool:
+        """Tell whether what is asked for now is more than the first children."""
+        now = time.monotonic()
+        self._asked_at = self._asked_at or now
+        return now - self._asked_at > _SOON_S
+
     def _reap(self) -> None:
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
             except ChildProcessError:
                 return
             if pid == 0:
@@ -131,7 +159,7 @@ class _Server:
                 gc.freeze()
             pipe = self._children.pop(pid, None)
             if pipe is not None:
-                _tell(pipe, os.waitstatus_to_exitcode(status))
+                _tell(pipe, os.waitstatus_to_exitcode(status), usage.ru_maxrss)
                 os.close(pipe)
 
     def _answer(self, own: tuple[int, ...]) -> bool:
@@ -217,6 +245,8 @@ class _Server:
             code = child.run(data, tracker)
         except BaseException as error:
             if not isinstance(error, KeyboardInterrupt):
+                import traceback
+
                 traceback.print_exc()
         finally:
             atexit._run_exitfuncs()
@@ -239,9 +269,9 @@ def _refuse(fds: list[int], code: int) -> None:
         os.close(fd)
 
 
-def _tell(pipe: int, number: int) -> None:
+def _tell(pipe: int, *numbers: int) -> None:
     try:
-        os.write(pipe, NUMBER.pack(number))
+        os.write(pipe, b"".join(map(NUMBER.pack, numbers)))
     except BrokenPipeError:
         pass  # nobody wants to know any more
 

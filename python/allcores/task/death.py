@@ -125,7 +125,7 @@ def reap(process: Any) -> int | None:
         except (OSError, AttributeError):
             pass  # somebody else collected it
     process.join(1)
-    return memory
+    return memory or getattr(popen, "max_rss", None)
 
 
 class OomCounter:

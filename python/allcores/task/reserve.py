@@ -29,8 +29,9 @@ from typing import Any, NamedTuple
 
 from allcores import budget
 from allcores.cpus import SHARE, affinity, cpu_count
-from allcores.launch import command, learn, payload
-from allcores.launch.spawn import tracker_fd
+from allcores.launch import client, command, learn, payload
+from allcores.launch.interpreter import tracker_fd
+from allcores.launch.pipes import send
 from allcores.task.work import IDLE_S
 
 # A worker is not asked in the last second before it leaves.
@@ -50,8 +51,6 @@ def settings(worker: Any) -> object:
     Args:
         worker: a process object.
     """
-    from allcores.launch import forkserver
-
     if util._logger is not None:  # type: ignore[attr-defined]
         return object()  # a logger has handlers: leave them to fresh processes
     return (
@@ -59,7 +58,7 @@ def settings(worker: Any) -> object:
         command.get_executable(),
         subprocess._args_from_interpreter_flags(),  # type: ignore[attr-defined]
         tracker_fd(),
-        forkserver._forkserver._preload,
+        client.server._preload,
         os.environ.copy(),
         budget.variables(worker),
         worker._config.get(SHARE),
@@ -167,7 +166,7 @@ class Reserve:
         if popen._fds or len(body) > _MOST_BYTES:
             self._dismiss([popen])
             return False
-        payload.send(popen.data, body)
+        send(popen.data, body)
         worker._popen = popen
         worker._sentinel = popen.sentinel
         del worker._target, worker._args, worker._kwargs
@@ -230,9 +229,7 @@ class Reserve:
         if stays:
             self._teach()
         else:
-            from allcores.launch import forkserver
-
-            forkserver.learn_modules(new)
+            client.server.learn(new)
 
     def _teach(self) -> None:
         with self._lock:
@@ -245,7 +242,7 @@ class Reserve:
                 # There has to be room in the pipe for the next pool's message, too.
                 if _unread(popen.data) + len(lesson) <= _LESSON_BYTES:
                     popen.known = len(modules)
-                    payload.send(popen.data, lesson)
+                    send(popen.data, lesson)
 
     def tidy(self) -> None:
         """Collect those that have ended."""
@@ -258,7 +255,7 @@ class Reserve:
 
     def _dismiss(self, popens: Iterable[Any]) -> None:
         for popen in popens:
-            payload.send(popen.data, payload.LEAVE)
+            send(popen.data, payload.LEAVE)
             with self._lock:
                 self._leaving.append(popen)
 
