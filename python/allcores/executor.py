@@ -31,7 +31,7 @@ from allcores.task.backlog import FutureLine
 from allcores.task.crew import Crew, check_initializer, memory_limit, our_context, worker_count
 from allcores.task.future import Future
 from allcores.task.keeper import Keeper
-from allcores.task.options import PLAIN, CallOptions, Options
+from allcores.task.options import PLAIN, ApplyOptions, Options
 from allcores.task.records import CALL, MAP, STARMAP
 from allcores.task.shown import ShownWorker
 
@@ -138,12 +138,15 @@ class ProcessPoolExecutor(Executor):
         """
         return self._submit(fn, (args, kwargs), CALL, 0, PLAIN)
 
-    def with_options(self, **keywords: Unpack[CallOptions]) -> Executor:
+    def with_options(self, **keywords: Unpack[ApplyOptions]) -> Executor:
         """Return this executor with options for the calls that are made through the returned one.
+
+        With `seed`, the calls that are submitted through it are numbered in their order, and
+        those of a map by their items, as in a pool's map.
 
         Args:
             keywords: `timeout`, the seconds that each call may take from its beginning in a
-                worker, and `retries`; see `allcores.task.options.Options`.
+                worker, `retries` and `seed`; see `allcores.task.options.Options`.
 
         Example:
             >>> import allcores
@@ -151,12 +154,16 @@ class ProcessPoolExecutor(Executor):
             ...     executor.with_options(timeout=60, retries=2).submit(pow, 2, 10).result()
             1024
         """
-        return _WithOptions(self, options.of(keywords, CallOptions))
+        return _WithOptions(self, options.of(keywords, ApplyOptions))
 
     def _submit(
         self, fn: Callable[..., Any], call: Any, what: int, first: int, chosen: Options
     ) -> Future:
         line = self._line
+        if chosen.seed is not None:
+            from allcores.task.seeds import SeededCall
+
+            fn = SeededCall(fn, chosen.seed, first)
         with line.posting:
             if self._keeper is None or line.state != RUN or line.broken is not None:
                 self._start()
@@ -241,7 +248,7 @@ class ProcessPoolExecutor(Executor):
         if buffersize is not None and buffersize < 1:
             raise ValueError(f"buffersize must be None or > 0, not {buffersize}")
         end = None if timeout is None else time.monotonic() + timeout
-        if chosen.by_item:
+        if chosen.by_item or chosen.seed is not None:
             chunksize = 1
         calls = _calls(iterables, chunksize)
         futures = deque(
@@ -347,10 +354,16 @@ class _WithOptions(Executor):
     def __init__(self, executor: ProcessPoolExecutor, chosen: Options) -> None:
         self._executor = executor
         self._chosen = chosen
+        self._unseeded = chosen._replace(seed=None)
+        self._numbers = itertools.count()
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
         """As `ProcessPoolExecutor.submit`."""
-        return self._executor._submit(fn, (args, kwargs), CALL, 0, self._chosen)
+        if self._chosen.seed is not None:
+            from allcores.task.seeds import SeededCall
+
+            fn = SeededCall(fn, self._chosen.seed, next(self._numbers))
+        return self._executor._submit(fn, (args, kwargs), CALL, 0, self._unseeded)
 
     def map(
         self,

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import os
 import pickle
+import random
 import signal
 import threading
 import time
@@ -314,6 +315,33 @@ def test_an_executors_calls_have_options(ctx: Any, tmp_path: Path) -> None:
         done = limited.submit(abs, -1)
         assert done.result() == 1
         assert not done.cancel(force=True)
+
+
+def throw(_: object = None, *, sides: int = 1 << 30) -> int:
+    return random.randrange(sides)
+
+
+def test_an_executors_calls_have_random_numbers_of_a_seed(ctx: Any) -> None:
+    with ctx.Pool(2) as pool:
+        expected = pool.map(throw, range(6), seed=7)
+        first = pool.apply(throw, seed=7)
+    pool.join()
+    for workers in (1, 2):
+        with allcores.ProcessPoolExecutor(workers, ctx) as executor:
+            seeded = executor.with_options(seed=7, retries=1)
+            futures = [seeded.submit(throw, sides=1 << 30) for _ in range(6)]
+            assert [future.result() for future in futures] == expected
+            assert list(seeded.map(throw, range(6), chunksize=4)) == expected
+            assert list(executor.with_options(seed=7).map(throw, range(6), buffersize=2)) == (
+                expected
+            )
+            assert list(seeded.map(lambda a, b: throw(), range(6), range(6))) == expected
+            assert executor.submit(throw).result() != first == expected[0]
+            with pytest.raises(TypeError, match="seed must be a whole number"):
+                executor.with_options(seed="7")
+            broken = seeded.submit(pow, 1, threading.Lock())
+            with pytest.raises(errors.NotPicklable, match="argument 2 of"):
+                broken.result()
 
 
 def test_a_running_future_is_cancelled_by_force(ctx: Any) -> None:

@@ -200,7 +200,20 @@ class SeededStar(Seeded):
 
 
 class SeededCall(Seeded):
-    """A function that is called once; its index is 0."""
+    """A function that is called once.
+
+    Args:
+        func: the user's.
+        seed: of the call, or of all those that it is one of.
+        index: which of them it is.
+    """
+
+    def __init__(self, func: Callable[..., Any], seed: int, index: int = 0) -> None:
+        super().__init__(func, seed)
+        self.index = index
+
+    def __reduce__(self) -> Any:
+        return _arrive, (type(self), self.func, self.seed, self.index)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function.
@@ -209,13 +222,13 @@ class SeededCall(Seeded):
             args: positional arguments.
             kwargs: keyword arguments.
         """
-        with self._item(0):
+        with self._item(self.index):
             return self.func(*args, **kwargs)
 
 
-def _arrive(kind: type[Seeded], func: Callable[..., Any], seed: int) -> Seeded:
+def _arrive(kind: type[Seeded], func: Callable[..., Any], *more: int) -> Seeded:
     """Make the function of a call again, in a worker."""
-    seeded = kind(func, seed)
+    seeded = kind(func, *more)
     seeded._is_guest = False
     _find_numpy()
     return seeded
