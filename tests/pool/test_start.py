@@ -69,6 +69,47 @@ def test_workers_of_a_pool_that_is_not_made_after_all_end(ctx: Any) -> None:
     leftovers.reap_adopted(new)
 
 
+def test_workers_are_asked_for_before_the_program_imports_a_pool(ctx: Any) -> None:
+    program = f"""
+        import sys
+        import allcores
+        from allcores.launch import interpreter
+
+        start = interpreter.start
+
+        def watched(*args):
+            found.append(sorted(heavy & sys.modules.keys()))
+            return start(*args)
+
+        heavy = {{"allcores.pool", "allcores.task", "multiprocessing.pool", "tempfile"}}
+        found = []
+        interpreter.start = watched
+        with allcores.get_context({ctx.get_start_method()!r}).Pool(2) as pool:
+            assert pool.map(abs, [-1]) == [1]
+        print(found[0], heavy <= sys.modules.keys())
+    """
+    assert run(program) == "[] True\n"
+
+
+def test_later_children_of_the_fork_server_find_loaded_what_the_first_went_without() -> None:
+    program = """
+        import allcores
+
+        def loaded(name):
+            import sys
+            return name in sys.modules
+
+        name = "allcores.connection"
+        context = allcores.get_context("forkserver")
+        with context.Pool(1, maxtasksperchild=1) as pool:
+            print(pool.apply(loaded, (name,)))
+            while not pool.apply(loaded, (name,)):
+                pass
+        print("later")
+    """
+    assert run(program) == "False\nlater\n"
+
+
 def test_the_fork_server_imports_what_workers_had_to(tmp_path: Path) -> None:
     """But not what leaves a thread or a file behind, which its children would not have."""
     folder = tmp_path / "site-packages"
