@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
 from allcores import context as context
+from allcores import joblib as _joblib
 from allcores import process as process
 from allcores.context import (
     AuthenticationError,
@@ -129,6 +130,8 @@ SUBWARNING = 25
 # Pickles of programs that ran under the standard library name their main module like this.
 if "__main__" in _sys.modules:
     _sys.modules.setdefault("__mp_main__", _sys.modules["__main__"])
+
+_joblib.announce()
 
 
 # There without an import of their own: in the standard library, something or other has imported

@@ -1202,3 +1202,36 @@ class Server:
 
     def interrupt(self) -> bool:
         """Return whether a task runs, and take note that it is being interrupted."""
+
+class Importer:
+    """In the place of ``builtins.__import__`` and ``importlib.import_module``.
+
+    A call is no frame in a traceback, as one of a function in Python would be.
+
+    Args:
+        import_: ``builtins.__import__``.
+        import_module: ``importlib.import_module``.
+        names: First parts of the names of modules that `redirect` is asked about.
+        redirect: Called with a name, the globals of who imports and the names wanted of the
+            module (None for the module itself); returns a module, or None for the usual one.
+    """
+
+    def __new__(
+        cls,
+        import_: Callable[..., Any],
+        import_module: Callable[..., Any],
+        names: list[str],
+        redirect: Callable[[str, Any, Any], Any],
+    ) -> Importer: ...
+    def __call__(
+        self,
+        name: str,
+        globals: Any = None,
+        locals: Any = None,
+        fromlist: Any = None,
+        level: int | None = None,
+    ) -> Any:
+        """As ``builtins.__import__``."""
+
+    def import_module(self, name: str, package: str | None = None) -> Any:
+        """As ``importlib.import_module``."""

@@ -1,7 +1,8 @@
 """The ``allcores`` command.
 
 Exit codes: 0 done; 1 a result that is bad news (the ways of ``demo`` differ, ``doctor`` found
-something that stops allcores); 2 bad input; 130 interrupted by Ctrl-C.
+something that stops allcores); 2 bad input; 130 interrupted by Ctrl-C. ``run`` has those of the
+program that it runs.
 """
 
 import argparse
@@ -9,6 +10,8 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import metadata
+
+from allcores.run import command as run_command
 
 __all__ = ["main"]
 
@@ -21,8 +24,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: The arguments without the program's name; None: those the program was started with.
     """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    program: list[str] = []
+    if arguments[:1] == ["run"]:
+        # What is behind the program is the program's, whatever it looks like.
+        own, program = run_command.split(arguments[1:])
+        arguments = ["run", *own]
     try:
-        options = _parser().parse_args(argv)
+        options = _parser().parse_args(arguments)
+        if options.command == "run":
+            return run_command.run(options, program)
         code = _demo(options) if options.command == "demo" else _doctor(options)
         sys.stdout.flush()
         return code
@@ -74,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"allcores {_version()}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_demo(commands)
+    run_command.add_parser(commands)
     doctor = commands.add_parser(
         "doctor",
         help="show what matters about this machine, and what would hurt",

@@ -397,6 +397,19 @@ _concrete_contexts = _contexts
 _default_context = default_context
 
 
+def set_default(method: str) -> None:
+    """Make `method` the one that is taken where none is chosen, and the first of all.
+
+    Args:
+        method: the name.
+    """
+    context = _contexts.pop(method)
+    others = dict(_contexts)
+    _contexts.clear()
+    _contexts.update({method: context, **others})
+    default_context._default_context = context  # type: ignore[attr-defined]
+
+
 def force_start_method(method: str) -> None:
     """Make `method` the default of this process, whatever it was."""
     default_context._actual_context = _contexts[method]

@@ -10,6 +10,7 @@ mod dict_iterator;
 mod event;
 mod frozen;
 mod gate;
+mod importer;
 mod item;
 mod key;
 mod life;
@@ -53,6 +54,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<locked::LockedValue>()?;
     module.add_class::<list::List>()?;
     module.add_class::<dict::Dict>()?;
+    module.add_class::<importer::Importer>()?;
 
     task::add(module)?;
     Ok(())

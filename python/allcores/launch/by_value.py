@@ -20,7 +20,6 @@ import dataclasses
 import dis
 import functools
 import hashlib
-import importlib
 import io
 import marshal
 import pickle
@@ -349,7 +348,7 @@ def _reduce_module(module: ModuleType) -> Any:
     if module is sys.modules.get("__main__"):
         return rebuild.main_module, ()
     if sys.modules.get(module.__name__) is module:
-        return importlib.import_module, (module.__name__,)
+        return rebuild.module, (module.__name__,)
     return _cp._module_reduce(module)
 
 

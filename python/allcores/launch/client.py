@@ -68,7 +68,12 @@ class ForkServer:
             )
             self._forkserver_pid = start(command, [theirs.fileno(), reader, arena])
             self._owner = os.getpid()
-            setup = {"sys_path": module_path(), "preload": self._preload}
+            replace = sys.modules.get("allcores.run.replace")
+            setup = {
+                "sys_path": module_path(),
+                "preload": self._preload,
+                "replaced": None if replace is None else replace.describe(),
+            }
             send(writer, pickle.dumps(setup))
         except BaseException:
             ours.close()

@@ -33,6 +33,9 @@ def get_preparation_data(name: str) -> dict[str, Any]:
         "main": main_module.describe(),
         "ancestors": names.lineage(),
     }
+    replace = sys.modules.get("allcores.run.replace")
+    if replace is not None:
+        data["replaced"] = replace.describe()
     logger = _util._logger  # type: ignore[attr-defined]
     if logger is not None:
         data["log_level"] = logger.getEffectiveLevel()
@@ -72,8 +75,21 @@ def prepare(data: dict[str, Any]) -> None:
     if data["dir"] is not None:
         os.chdir(data["dir"])
     _std_process.ORIGINAL_DIR = data["orig_dir"]  # type: ignore[attr-defined]
+    replace_multiprocessing(data)
     context.force_start_method(data["start_method"])
     if data["std_start_method"] is not None:
         multiprocessing.set_start_method(data["std_start_method"], force=True)
     main_module.install(data["main"])
     names.descend(data["ancestors"])
+
+
+def replace_multiprocessing(data: dict[str, Any]) -> None:
+    """Do in this process what ``allcores run`` did in its parent, if it did.
+
+    Args:
+        data: what the parent told.
+    """
+    if data.get("replaced") is not None:
+        from allcores.run import replace
+
+        replace.install(*data["replaced"])

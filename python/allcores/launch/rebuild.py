@@ -171,6 +171,11 @@ def member(root: Any, path: str) -> Any:
     return root
 
 
+def module(name: str) -> Any:
+    """Return the module of that name."""
+    return importlib.import_module(name)
+
+
 def main_module() -> Any:
     """Return this process's `__main__`."""
     return sys.modules["__main__"]

@@ -54,6 +54,10 @@ def main(requests: int, setup: int, arena: int, session: int) -> None:
         data = pickle.load(stream)
     sys.path[:] = data["sys_path"]
     _load(_FIRST)
+    if data["replaced"] is not None:  # before anybody's library is loaded
+        from allcores.run import replace
+
+        replace.install(*data["replaced"])
     modules, on_error = data["preload"]
     if modules:
         _load(_OWN)

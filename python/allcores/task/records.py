@@ -40,7 +40,7 @@ LIST = 1  # what the calls returned
 FAILURE = 2  # pid 4 | what a call raised, packed by failure.py
 UNSENDABLE = 3  # it returned something that can't travel: (why, its repr)
 NO_START = 4  # the initializer failed; packed by failure.py
-POKE = 5  # nothing: whoever waits looks again
+POKE = 5  # nothing: whoever waits looks again. Or what a worker printed, logged or warned (tell.py)
 LEFT = 6  # nothing; the part is the pid of a worker that has left the rings, and lives
 LIBRARIES = 7  # a pickle: modules that its tasks imported; the part is the pid of a worker
 
@@ -54,7 +54,13 @@ DONE = 5  # how many tasks it has done, without those of jobs that were given up
 KEPT = 6  # bytes of anonymous memory that it had after the last; nothing is written over a 0
 PEAK = 7  # the most that it ever had, when it wrote that
 LAST = 8  # the task that it did last
-LEASE_WORDS = 9
+BUSY = 9  # nanoseconds that it spent in tasks
+TAKEN = 10  # bytes of tasks that it took off the ring
+SENT = 11  # bytes of results that it put on the ring
+VIEWED = 12  # bytes that arrived, or left, without a copy; for whoever sends buffers out of band
+HOLDS = 13  # not 0: it has printed a part of a line, which goes out with the end of the task
+DIVERTED = 14  # not 0: what it prints goes to the pool's process; that writes this word
+LEASE_WORDS = 15
 LEASE_BYTES = 8 * LEASE_WORDS
 
 # In GATE; only a pool that watches its workers' memory writes it (watch.py).

@@ -80,7 +80,16 @@ impl<'py> Collector<'_, 'py> {
         let (group, encoding) = split(got.kind);
         let (job, part) = ((got.tag >> 32) as u32, got.tag as u32);
         if group == POKE {
-            return Ok(());
+            if got.bytes().is_empty() {
+                return Ok(());
+            }
+            // What a worker printed before it sent a result comes before that, and after others.
+            self.flush(py)?;
+            let data = bytes_of(py, got)?;
+            return self
+                .line
+                .call_method1(intern!(py, "_heard"), (data,))
+                .map(|_| ());
         }
         if job != self.run.job || group != VALUE || self.run.parts.len() >= MOST_IN_A_RUN {
             self.flush(py)?;

@@ -29,7 +29,11 @@ const DONE: usize = 5;
 const KEPT: usize = 6;
 const PEAK: usize = 7;
 const LAST: usize = 8;
-const WORDS: usize = 9;
+const BUSY: usize = 9;
+const TAKEN: usize = 10;
+const SENT: usize = 11;
+const HOLDS: usize = 13;
+const WORDS: usize = 15;
 /// In GATE: the worker may take a task, or waits until it may, or leaves.
 const OPEN: u32 = 0;
 const HELD: u32 = 1;
@@ -297,6 +301,12 @@ impl Server {
 }
 
 impl Server {
+    /// Adds to a word of the lease that only this process writes.
+    fn count(&self, word: usize, more: u64) {
+        let word = &self.words[word];
+        word.store(word.load(Relaxed).wrapping_add(more), Relaxed);
+    }
+
     fn is_cancelled(&self, job: u64) -> bool {
         let word = self
             .cancelled
@@ -353,6 +363,7 @@ impl Server {
     /// Does one task and sends its result.
     fn serve(&self, py: Python<'_>, got: Got, number: u64, start: u64) -> PyResult<()> {
         let tag = got.tag;
+        let taken = got.bytes().len() as u64;
         self.running.store(true, Relaxed);
         let outcome = self.perform(py, got, number);
         frozen::task_ended();
@@ -365,6 +376,14 @@ impl Server {
             return hooks
                 .call_method1(intern!(py, "end_copy"), (error,))
                 .map(|_| ());
+        }
+        self.count(BUSY, took);
+        self.count(TAKEN, taken);
+        if self.words[HOLDS].load(Relaxed) != 0 {
+            // Part of a line that was printed: before the result, so that it is not late.
+            if let Err(error) = self.hooks.bind(py).call_method0(intern!(py, "flush")) {
+                error.write_unraisable(py, None);
+            }
         }
         let value = match outcome {
             Ok(value) => value,
@@ -402,6 +421,7 @@ impl Server {
 
     fn send(&self, py: Python<'_>, kind: u8, tag: u64, body: &[u8], refs: &[u64]) -> PyResult<()> {
         self.end_task();
+        self.count(SENT, body.len() as u64);
         let results = self.results.get();
         results
             .put_bytes(py, kind, body, refs, tag, None)
