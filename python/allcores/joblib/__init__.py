@@ -41,13 +41,9 @@ def _register_if_there() -> None:
 
 
 def _register(module: Any) -> None:
-    module.register_parallel_backend("allcores", _make, make_default=_is_default)
-
-
-def _make(**keywords: Any) -> Any:
     from allcores.joblib.backend import AllcoresBackend
 
-    return AllcoresBackend(**keywords)
+    module.register_parallel_backend("allcores", AllcoresBackend, make_default=_is_default)
 
 
 class _Finder:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable
-from typing import Any
+from multiprocessing.process import current_process
+from typing import TYPE_CHECKING, Any
 
 from joblib.parallel import (
     AutoBatchingMixin,
@@ -14,9 +16,18 @@ from joblib.parallel import (
 )
 
 from allcores.cpus import cpu_count
-from allcores.executor import ProcessPoolExecutor
+
+if TYPE_CHECKING:
+    from allcores.executor import ProcessPoolExecutor
 
 __all__ = ["AllcoresBackend"]
+
+# Keywords of `ProcessPoolExecutor` that `Parallel` and `parallel_config` take for this backend.
+_OPTIONS = {"initializer", "initargs", "max_memory", "max_tasks_per_child", "mp_context"}
+# What joblib passes to each backend, about its own pools and files.
+_JOBLIBS = {"context", "max_nbytes", "mmap_mode", "temp_folder", "verbose"}
+# Calls inside of calls inside of calls are made one after the other.
+_DEEPEST = 1
 
 
 class AllcoresBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
@@ -44,13 +55,15 @@ class AllcoresBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[m
         **options: Any,
     ) -> None:
         super().__init__(nesting_level=nesting_level, inner_max_num_threads=inner_max_num_threads)
+        _check(options, _OPTIONS)
+        self._given = options
         self._options = options
-        self._executor: ProcessPoolExecutor | None = None
-        self._workers = 1
+        self._workers: ProcessPoolExecutor | None = None
+        self._count = 1
 
     def __reduce__(self) -> Any:
         # It travels with each batch, for what is nested in there.
-        return _again, (self.nesting_level, self.inner_max_num_threads, self._options)
+        return _again, (self.nesting_level, self.inner_max_num_threads, self._given)
 
     def effective_n_jobs(self, n_jobs: int | None) -> int:
         """Return how many workers there would be.
@@ -63,7 +76,14 @@ class AllcoresBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[m
         """
         if n_jobs == 0:
             raise ValueError("n_jobs == 0 in Parallel has no meaning; -1 means one a core")
-        if n_jobs is None:
+        if n_jobs is None or n_jobs == 1:
+            return 1
+        if current_process().daemon:
+            warnings.warn(
+                "this is a daemonic process of multiprocessing, which may have no children: "
+                "n_jobs is 1 here",
+                stacklevel=3,
+            )
             return 1
         return n_jobs if n_jobs > 0 else max(cpu_count() + 1 + n_jobs, 1)
 
@@ -82,23 +102,32 @@ class AllcoresBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[m
             parallel: joblib's object.
             prefer: not needed.
             require: not needed.
-            others: about memory-mapped files for arrays, of which there are none here.
+            others: options, as for the backend itself; and what joblib says to all backends about
+                memory-mapped files for arrays, of which there are none here.
+
+        Raises:
+            TypeError: an option that there is not.
         """
-        workers: int = self.effective_n_jobs(n_jobs)
-        if workers == 1:
+        _check(others, _OPTIONS | _JOBLIBS)
+        count: int = self.effective_n_jobs(n_jobs)
+        if count == 1:
             raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
+        chosen = {name: value for name, value in others.items() if name in _OPTIONS}
         self.parallel = parallel
-        self._workers = workers
-        self._executor = self._make()
-        return workers
+        self._options = self._given | chosen
+        self._count = count
+        self._workers = self._make()
+        return count
 
     def _make(self) -> ProcessPoolExecutor:
+        from allcores.executor import ProcessPoolExecutor
+
         options = self._options
         if self.inner_max_num_threads is not None:
             before = options.get("initializer"), tuple(options.get("initargs", ()))
             limited = (self.inner_max_num_threads, self.MAX_NUM_THREADS_VARS, *before)
             options = options | {"initializer": _limit, "initargs": limited}
-        return ProcessPoolExecutor(self._workers, **options)
+        return ProcessPoolExecutor(self._count, **options)
 
     def submit(
         self, func: Callable[[], Any], callback: Callable[[Any], object] | None = None
@@ -109,8 +138,8 @@ class AllcoresBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[m
             func: the batch.
             callback: called with the future when it is done.
         """
-        assert self._executor is not None  # joblib configures first
-        future = self._executor.submit(func)
+        assert self._workers is not None  # joblib configures first
+        future = self._workers.submit(func)
         if callback is not None:
             future.add_done_callback(callback)
         return future
@@ -125,21 +154,31 @@ class AllcoresBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[m
         Args:
             ensure_ready: there may be more calls.
         """
-        if self._executor is not None:
-            self._executor.kill_workers()
-            self._executor = self._make() if ensure_ready else None
+        if self._workers is not None:
+            self._workers.kill_workers()
+            self._workers = self._make() if ensure_ready else None
 
     def terminate(self) -> None:
         """Let the workers go; the next call finds them again, if it comes soon."""
-        if self._executor is not None:
-            self._executor.shutdown()
-            self._executor = None
+        if self._workers is not None:
+            self._workers.shutdown()
+            self._workers = None
         self.reset_batch_stats()
 
-    def get_nested_backend(self) -> tuple[AllcoresBackend, int | None]:
+    def get_nested_backend(self) -> tuple[Any, int | None]:
         """Return the backend of calls inside of a call."""
         level = (self.nesting_level or 0) + 1
-        return _again(level, self.inner_max_num_threads, self._options), None
+        if level > _DEEPEST:
+            return SequentialBackend(nesting_level=level), None
+        return _again(level, self.inner_max_num_threads, self._given), None
+
+
+def _check(options: dict[str, Any], known: set[str]) -> None:
+    for name in options:
+        if name not in known:
+            raise TypeError(
+                f"the backend allcores has no option {name!r}; it has {', '.join(sorted(_OPTIONS))}"
+            )
 
 
 def _again(
