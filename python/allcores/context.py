@@ -180,6 +180,7 @@ class BaseContext(_std.BaseContext):
         maxtasksperchild: int | None = None,
         *,
         max_memory: int | str | None = None,
+        relay: bool = True,
     ) -> Any:
         """Return a pool of worker processes.
 
@@ -190,6 +191,7 @@ class BaseContext(_std.BaseContext):
             maxtasksperchild: tasks after which a worker is replaced; None for never.
             max_memory: what the workers may have together, in bytes or as a text such as
                 ``"4 GiB"``; None for no limit.
+            relay: whether what workers print, log and warn comes to this process.
         """
         context = self.get_context()
         with _started_ahead(context._name, processes):
@@ -202,6 +204,7 @@ class BaseContext(_std.BaseContext):
                 maxtasksperchild,
                 context=context,
                 max_memory=max_memory,
+                relay=relay,
             )
 
     def RawValue(self, typecode_or_type: Any, *args: Any) -> Any:

@@ -52,6 +52,8 @@ class ProcessPoolExecutor(Executor):
         max_memory: what the workers may have together, in bytes or as a text such as ``"4 GiB"``:
             calls wait until there is room. One that would exceed it all the same fails with
             `MemoryLimit`. None for no limit.
+        relay: whether what workers print, log and warn comes to this process, and its context
+            variables and filters of warnings go to them.
 
     Raises:
         ValueError: a count below 1.
@@ -73,6 +75,7 @@ class ProcessPoolExecutor(Executor):
         *,
         max_tasks_per_child: int | None = None,
         max_memory: int | str | None = None,
+        relay: bool = True,
     ) -> None:
         self._max_workers = worker_count(
             max_workers, "max_workers", "max_workers must be greater than 0"
@@ -101,6 +104,7 @@ class ProcessPoolExecutor(Executor):
             self._max_workers,
             *self._start_args,
             memory_limit(max_memory),
+            relay,
         )
         self._keeper: Keeper | None = None
         # A forgotten executor does what has been submitted, and its workers leave.

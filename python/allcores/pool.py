@@ -84,6 +84,8 @@ class Pool(_std.Pool):
         max_memory: what the workers may have together, in bytes or as a text such as ``"4 GiB"``:
             tasks wait until there is room. One that would exceed it all the same fails with
             `MemoryLimit`. None for no limit.
+        relay: whether what workers print, log and warn comes to this process, and its context
+            variables and filters of warnings go to them.
 
     Raises:
         ValueError: a count below 1.
@@ -105,6 +107,7 @@ class Pool(_std.Pool):
         context: Any = None,
         *,
         max_memory: int | str | None = None,
+        relay: bool = True,
     ) -> None:
         self._pool: list[Any] = []
         self._state = INIT
@@ -130,6 +133,7 @@ class Pool(_std.Pool):
             tuple(initargs),
             maxtasksperchild,
             memory_limit(max_memory),
+            relay,
         )
         self._pool = self._crew.workers
         try:

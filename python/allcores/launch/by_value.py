@@ -27,6 +27,7 @@ import sys
 import typing
 import weakref
 from collections import ChainMap
+from contextvars import ContextVar
 from multiprocessing.context import get_spawning_popen
 from multiprocessing.reduction import ForkingPickler
 from types import CellType, CodeType, FunctionType, ModuleType
@@ -36,7 +37,7 @@ import cloudpickle.cloudpickle as _cp
 
 from allcores import buffers, tensors
 from allcores.buffers import Refs
-from allcores.launch import adopt, names, rebuild
+from allcores.launch import adopt, names, rebuild, variables
 from allcores.launch.rebuild import DEFINITION, MISSING, VALUE, Entry
 
 # What the module of the program is called: in a process that the standard library has spawned it
@@ -385,6 +386,7 @@ _REDUCERS: dict[Any, Any] = {
     typing.TypeVarTuple: _reduce_variable,
     weakref.WeakKeyDictionary: lambda d: (weakref.WeakKeyDictionary, (dict(d),)),
     weakref.WeakValueDictionary: lambda d: (weakref.WeakValueDictionary, (dict(d),)),
+    ContextVar: variables.reduce,
     CellType: lambda cell: (rebuild.make_cell, ()),
     ModuleType: _reduce_module,
     io.TextIOWrapper: _reduce_file,

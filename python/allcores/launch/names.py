@@ -90,7 +90,10 @@ def alias(key: Key, obj: Any) -> None:
         if objects.get(key) is gone:
             objects.pop(key, None)
 
-    _objects[key] = weakref.ref(obj, forget)
+    try:
+        _objects[key] = weakref.ref(obj, forget)
+    except TypeError:
+        pass  # takes no weak references; who calls holds it
 
 
 def find(key: Key) -> Any:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from types import CellType, CodeType, FunctionType
 from typing import Any, NamedTuple
 
-from allcores.launch import names
+from allcores.launch import names, variables
 from allcores.launch.names import Key
 
 DEFINITION, VALUE, MISSING = range(3)
@@ -79,6 +79,7 @@ def forget() -> list[Any]:
             known.clear()
         _filling.clear()
         names.forget()
+        variables.forget()
     return gone
 
 

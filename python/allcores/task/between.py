@@ -288,7 +288,7 @@ def _state() -> dict[str, Any]:
     }
     # (That one is set by just looking at it.)
     decimal = sys.modules.get("decimal")
-    state["decimal"] = decimal is None or _arithmetic(decimal.getcontext()) == _arithmetic(
+    state["decimal"] = decimal is None or arithmetic(decimal.getcontext()) == arithmetic(
         decimal.DefaultContext
     )
     if "_locale" in sys.modules:
@@ -298,7 +298,8 @@ def _state() -> dict[str, Any]:
     return state
 
 
-def _arithmetic(context: Any) -> list[Any]:
+def arithmetic(context: Any) -> list[Any]:
+    """Return what a context of `decimal` says about calculations."""
     names = ("prec", "rounding", "Emin", "Emax", "capitals", "clamp", "traps")
     return [getattr(context, name) for name in names]
 

@@ -33,8 +33,10 @@ def function(line: Line, job: Any, func: Callable[..., Any], often: bool) -> Fun
     Raises:
         NotPicklable: it can't travel.
     """
+    hearing = line.hearing
+    sent = func if hearing is None else hearing.surround(job, func)
     try:
-        job._kept = packed = line.functions.get(func, often)
+        job._kept = packed = line.functions.get(sent, often)
     except NotPicklable as error:
         raise _own(error)  # noqa: B904  # it has its cause
     if line.watch is not None:

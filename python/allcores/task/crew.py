@@ -41,6 +41,7 @@ class Crew:
         initargs: its arguments.
         maxtasks: tasks after which one is replaced; None for never.
         max_memory: bytes that they may have together; None for no limit.
+        relay: whether what they print, log and warn comes to this process.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Crew:
         initargs: Iterable[Any],
         maxtasks: int | None,
         max_memory: int | None = None,
+        relay: bool = True,
     ) -> None:
         self.line = line
         self.workers: list[Any] = []
@@ -70,6 +72,14 @@ class Crew:
         line.workers = size
         line.rebalance = self.rebalance
         line.stop_running = self.stop
+        self._manner: bytes | None = None
+        if relay:
+            from allcores.task.hear import Hearing
+
+            # (Of this object it is to know nothing: a forgotten pool is collected.)
+            leases = self._leases
+            line.hearing = Hearing(lambda: list(leases.values()))
+            self._manner = line.hearing.manner()
         self._watch: Watch | None = None
         if max_memory is not None:
             from allcores.task import watch
@@ -96,12 +106,15 @@ class Crew:
             lease.block.handle(),
             self.line.cancelled.handle(),
             _core.owner(),
+            self._manner,
         )
         worker = self._make(target=work.main, args=(link, *self._start_args))
         worker.name = worker.name.replace("Process", "PoolWorker")
         # The standard library ends daemons with the program, should all else fail.
         worker.daemon = True
         budget.share_out(worker._config, self._share)
+        if self.line.hearing is not None and self.line.hearing.diverted:
+            lease.divert()
         if self._watch is not None:
             lease.watch()
         return worker, lease

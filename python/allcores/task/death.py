@@ -11,6 +11,7 @@ from typing import Any
 from allcores import _core
 from allcores.errors import TaskTimeout
 from allcores.task.records import (
+    DIVERTED,
     DONE,
     GATE,
     HELD,
@@ -95,6 +96,10 @@ class Lease:
         """Close the gate, and have the worker say how much memory it keeps after each task."""
         self._words[KEPT] = 1
         self.gate = HELD
+
+    def divert(self) -> None:
+        """Have the worker send what it prints."""
+        self._words[DIVERTED] = 1
 
     @property
     def gate(self) -> int:

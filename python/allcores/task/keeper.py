@@ -15,6 +15,7 @@ from multiprocessing.connection import wait
 
 from allcores.engines.contract import CLOSE, RUN, TERMINATE
 from allcores.task.crew import Crew
+from allcores.task.hear import LISTEN_S
 from allcores.task.line import SLICE_S, Line
 
 # Should a bell be missed: how long until somebody looks, while something is under way.
@@ -116,6 +117,15 @@ def _work_or_wait(line: Line, crew: Crew, patience: int) -> int:
         else:
             _sleep(line, crew, _NEXT_CALL_S)
         return _PATIENCE
+    hearing = line.hearing
+    listens = hearing is not None and hearing.listens
+    if listens and not line.jobs and line.results.qsize() and line.draining.acquire(False):
+        # Threads of idle workers may print, too.
+        try:
+            line.collect(0)
+        finally:
+            line.draining.release()
+        return _PATIENCE
     if line.jobs and patience:
         _sleep(line, crew, SLICE_S)
         return patience - 1
@@ -126,7 +136,8 @@ def _work_or_wait(line: Line, crew: Crew, patience: int) -> int:
             return _PATIENCE
         if line.state == CLOSE and not line.jobs and not crew.workers:
             return _PATIENCE
-        _sleep(line, crew, _LOOK_S if line.jobs else None)
+        look = LISTEN_S if listens else None
+        _sleep(line, crew, _LOOK_S if line.jobs else look)
     finally:
         line.parked = False
     return _PATIENCE if line.waiting == [] else 0

@@ -24,6 +24,7 @@ from allcores.task.function import Packed
 from allcores.task.records import CANCELLED_WORDS, POKE, STOP, kind
 
 if TYPE_CHECKING:
+    from allcores.task.hear import Hearing
     from allcores.task.watch import Watch
 
 # Cells of each ring; what doesn't fit spills into the arena.
@@ -48,6 +49,7 @@ class Line(Engine):
         rebalance: called now and then while there are tails.
         stop_running: ends the workers that do a task of a job, by its number.
         watch: looks after the memory of the workers, where that has a limit.
+        hearing: takes what workers print, log and warn; None where they keep it.
     """
 
     def __init__(self) -> None:
@@ -59,6 +61,7 @@ class Line(Engine):
         self.rebalance: Callable[[], None] = lambda: None
         self.stop_running: Callable[[int], None] = lambda number: None
         self.watch: Watch | None = None
+        self.hearing: Hearing | None = None
         self.bell = Bell()
         self.parked = False
         self.draining = threading.Lock()
@@ -200,6 +203,11 @@ class Line(Engine):
                 )
             )
 
+    def _heard(self, data: Any) -> None:
+        """Take what a worker printed, logged or warned."""
+        if self.hearing is not None:
+            self.hearing.hear(data, self.jobs)
+
     def _stray(self, job: int, part: int, data: Any) -> BaseException:
         """Note what a worker, of the pid `part`, says of itself; or give up: no worker starts."""
         if part:
@@ -304,6 +312,9 @@ class Line(Engine):
         # A caller may still be draining, for one slice more. (It may also be the very one who
         # came here, from a signal handler: don't wait for ever.)
         locked = self.draining.acquire(timeout=10 * SLICE_S)
+        if locked and self.hearing is not None and self.results is not None:
+            while self.collect(0):
+                pass  # the last that workers printed
         self.tasks = self.results = None
         self._cancelled = memoryview(bytearray(8 * CANCELLED_WORDS)).cast("Q")
         self.cancelled = None  # type: ignore[assignment]

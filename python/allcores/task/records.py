@@ -116,6 +116,7 @@ class Link(NamedTuple):
         lease: handle of the worker's lease.
         cancelled: handle of the words that name the jobs given up.
         parent: the pool's process in the arena (``_core.owner()``).
+        manner: what to do with what it prints, logs and warns (tell.py); None to leave it alone.
     """
 
     tasks: tuple[int, int, int]
@@ -123,3 +124,4 @@ class Link(NamedTuple):
     lease: tuple[int, int, int]
     cancelled: tuple[int, int, int]
     parent: int
+    manner: bytes | None = None

@@ -109,9 +109,14 @@ def _serve(
         if _core.is_alive(link.parent):
             raise
         return False  # the pool's process ended while this one started
-    if not worker.start(initializer, initargs):
-        return False
-    reason, done = worker.server.run(link.parent, maxtasks)
+    teller = worker.begin_to_tell(link)
+    try:
+        if not worker.start(initializer, initargs):
+            return False
+        reason, done = worker.server.run(link.parent, maxtasks)
+    finally:
+        if teller is not None:
+            teller.end()
     util.debug(f"worker exiting after {done} tasks ({reason})")
     if stays or type(process.current_process()) is ForkServerProcess:
         worker.tell(loaded, stays)
@@ -131,6 +136,7 @@ def _ignore(*_: object) -> None:
 
 class _Worker:
     def __init__(self, link: Link) -> None:
+        self._hooks = _Hooks()
         results = _core.Ring.from_handle(*link.results)
         lease = _core.Block.from_handle(*link.lease, LEASE_BYTES)
         self._results = results
@@ -140,9 +146,19 @@ class _Worker:
             results,
             lease,
             _core.Block.from_handle(*link.cancelled, 8 * CANCELLED_WORDS),
-            _Hooks(),
+            self._hooks,
         )
         signal.signal(signal.SIGINT, self._interrupted)
+
+    def begin_to_tell(self, link: Link) -> Any:
+        """Have what is printed, logged and warned go to the pool's process, if it is to."""
+        if link.manner is None:
+            return None
+        from allcores.task.tell import Teller
+
+        self._hooks.teller = teller = Teller(self._results, self._words, link.parent)
+        teller.begin(link.manner)
+        return teller
 
     def start(self, initializer: Callable[..., object] | None, initargs: Iterable[Any]) -> bool:
         """Run the initializer; tell the pool, and return False, when it fails."""
@@ -205,6 +221,7 @@ class _Hooks:
     """What the loop leaves to Python."""
 
     def __init__(self) -> None:
+        self.teller: Any = None
         self._session = _core.session()
         self._pid = struct.pack("=I", os.getpid())
 
@@ -225,7 +242,13 @@ class _Hooks:
             func = pickling.loads(memoryview(block))
         else:
             func = pickling.loads(inline)
+        if self.teller is not None and self.teller.pending:
+            self.teller.settle()
         return func
+
+    def flush(self) -> None:
+        """Send what a task printed last, as it is no whole line."""
+        self.teller.flush()
 
     def pack(self, value: Any) -> tuple[bytes, pickling.Refs]:
         """Return a result as bytes, and the handles in it."""
@@ -241,7 +264,9 @@ class _Hooks:
         if reading and not isinstance(error, KeyboardInterrupt):
             data, refs = _failure().pack(error, lost="unpacking the task in the worker raised it")
         else:
-            data, refs = _failure().pack(error)
+            carry = sys.modules.get("allcores.task.carry")
+            skip = carry is not None and carry.is_ours(error)
+            data, refs = _failure().pack(error, skip=int(skip))
         return self._pid + data, refs
 
     def unsendable(self, value: Any, error: BaseException) -> bytes:
