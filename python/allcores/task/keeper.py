@@ -136,17 +136,23 @@ def _work_or_wait(line: Line, crew: Crew, patience: int) -> int:
             return _PATIENCE
         if line.state == CLOSE and not line.jobs and not crew.workers:
             return _PATIENCE
-        look = LISTEN_S if listens else None
-        _sleep(line, crew, _LOOK_S if line.jobs else look)
+        _sleep(line, crew, _LOOK_S if line.jobs else None, listens)
     finally:
         line.parked = False
     return _PATIENCE if line.waiting == [] else 0
 
 
-def _sleep(line: Line, crew: Crew, timeout: float | None) -> None:
+def _sleep(line: Line, crew: Crew, timeout: float | None, listens: bool = False) -> None:
     due = crew.overdue()
     if due is not None:
         timeout = due if timeout is None else min(timeout, due)
     bell = line.bell.fileno()
-    if bell in wait([*crew.sentinels(), bell], timeout):
+    news = [*crew.sentinels(), bell]
+    if listens and timeout is None:
+        # Until an idle worker prints something, that is, one of its threads.
+        while not (ready := wait(news, LISTEN_S)) and line.results.qsize() == 0:
+            pass
+    else:
+        ready = wait(news, timeout)
+    if bell in ready:
         line.bell.hush()

@@ -53,6 +53,7 @@ class Teller:
         self._levels: dict[str, int] | None = None
         self._disabled = 0
         self._filters: list[Any] = []  # those of warnings that there were
+        self._given: list[Any] = []  # those that the pool has
         self._unknown: list[Any] = []  # those whose category has not been imported yet
         self.pending = False
 
@@ -100,6 +101,7 @@ class Teller:
                 self._unknown.append(filters[position])
                 continue
             entry = (action, message, category, module, line)
+            self._given.append(entry)
             known: list[Any] = warnings.filters  # type: ignore[attr-defined]
             if entry not in known:
                 known.append(entry)
@@ -115,11 +117,14 @@ class Teller:
                 setattr(sys, name, stream.leave())
         if warnings.showwarning is _show:
             warnings.showwarning = warnings._showwarning_orig  # type: ignore[attr-defined]
-        known: list[Any] = warnings.filters  # type: ignore[attr-defined]
-        added = [entry for entry in known if entry not in self._filters and not _is_general(entry)]
+        found = list(warnings.filters)  # type: ignore[attr-defined]
+        added = [entry for entry in found if entry not in self._filters + self._given]
         warnings.resetwarnings()
-        known = warnings.filters  # type: ignore[attr-defined]
-        known[:] = [*added, *self._filters]
+        known: list[Any] = warnings.filters  # type: ignore[attr-defined]
+        known[:] = added
+        if all(entry in found for entry in self._given):
+            known += self._filters
+        # (Else a task has taken some away, and between.py shall see that.)
         if self._logging is not None:
             self._logging.end()
             self._logging = None
