@@ -1235,3 +1235,20 @@ class Importer:
 
     def import_module(self, name: str, package: str | None = None) -> Any:
         """As ``importlib.import_module``."""
+
+class Surroundings:
+    """What is around a call: standard streams, filters of warnings, and no context variable.
+
+    The filters are those that there are when this is made.
+
+    Args:
+        out: The one that `sys.stdout` is to be.
+        err: The one that `sys.stderr` is to be.
+    """
+
+    def __new__(cls, out: object, err: object) -> Surroundings: ...
+    def same(self) -> bool:
+        """Return whether it is all so, and no context variable is set."""
+
+    def same_warnings(self) -> bool:
+        """Return whether the filters of warnings are the same."""

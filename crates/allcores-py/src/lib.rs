@@ -21,6 +21,7 @@ mod module;
 mod quick;
 mod ring;
 mod semaphore;
+mod surroundings;
 mod task;
 mod travel;
 mod value;
@@ -55,6 +56,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<list::List>()?;
     module.add_class::<dict::Dict>()?;
     module.add_class::<importer::Importer>()?;
+    module.add_class::<surroundings::Surroundings>()?;
 
     task::add(module)?;
     Ok(())

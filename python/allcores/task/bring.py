@@ -34,7 +34,7 @@ def function(line: Line, job: Any, func: Callable[..., Any], often: bool) -> Fun
         NotPicklable: it can't travel.
     """
     hearing = line.hearing
-    sent = func if hearing is None else hearing.surround(job, func)
+    sent = func if hearing is None or hearing.same() else hearing.surround(job, func)
     try:
         job._kept = packed = line.functions.get(sent, often)
     except NotPicklable as error:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from contextvars import Context, copy_context
 from typing import Any, NamedTuple
 
-from allcores import pickling
+from allcores import _core, pickling
 from allcores.task import carry
 from allcores.task.carry import Filter, Load
 
@@ -49,27 +49,22 @@ class Hearing:
         leases: those of its workers, which are told through them to send what they print.
 
     Attributes:
+        same: tells whether all is as usual around a call, so that there is nothing to do.
         diverted: whether workers send what they print.
         listens: whether any worker has had something to say, or will have.
     """
 
     def __init__(self, leases: Callable[[], Iterable[Any]]) -> None:
         self._leases = leases
-        self._plain = (_plain("stdout", 1), _plain("stderr", 2))
-        self._out, self._err = self._plain
+        self._out, self._err = _plain("stdout", 1), _plain("stderr", 2)
         self.diverted = self.listens = False
         self._last: tuple[Any, Any] = (None, None)  # the last wrapper, and what it was made of
         self._load: tuple[Context | None, Load] = (None, Load())
-        self._note_filters()
+        self._base: tuple[Filter, ...] = tuple(warnings.filters)  # type: ignore[attr-defined]
+        self._usual = _core.Surroundings(self._out, self._err)
+        self.same = self._usual.same
         if sys.stdout is not self._out or sys.stderr is not self._err:
             self._divert()
-
-    def _note_filters(self) -> None:
-        found: list[Filter] = warnings.filters  # type: ignore[attr-defined]
-        self._base = tuple(found)
-        self._filters = found
-        self._count = len(found)
-        self._first = found[0] if found else None
 
     def manner(self) -> bytes:
         """Return what a worker is told as it starts, for `tell.Teller`."""
@@ -90,25 +85,14 @@ class Hearing:
     # There.
 
     def surround(self, job: Any, func: Callable[..., Any]) -> Any:
-        """Note what is around a call, and return the function to send.
+        """Note what is around a call where it is not as usual; return the function to send.
 
         Args:
             job: of the call.
             func: its function.
         """
         context = copy_context()
-        filters = warnings.filters  # type: ignore[attr-defined]
-        # Each way to change the list changes one of these.
-        same = (
-            filters is self._filters
-            and len(filters) == self._count
-            and (not filters or filters[0] is self._first)
-        )
-        if context or not same or sys.stdout is not self._out or sys.stderr is not self._err:
-            return self._surround(job, func, context, same)
-        return func
-
-    def _surround(self, job: Any, func: Callable[..., Any], context: Context, same: bool) -> Any:
+        same = self._usual.same_warnings()
         job._around = _Around(context, sys.stdout, sys.stderr)
         if not self.diverted and (sys.stdout is not self._out or sys.stderr is not self._err):
             self._divert()
