@@ -24,6 +24,7 @@ from concurrent.futures import Executor
 from multiprocessing import util
 from typing import Any, Unpack
 
+from allcores.context import default_context
 from allcores.engines.contract import CLOSE, RUN, TERMINATE
 from allcores.errors import TaskCancelled
 from allcores.task import options
@@ -88,6 +89,8 @@ class ProcessPoolExecutor(Executor):
                 )
             if max_tasks_per_child < 1:
                 raise ValueError(f"max_tasks_per_child must be >= 1, not {max_tasks_per_child}")
+        if mp_context is None and max_tasks_per_child is not None and _forks():
+            mp_context = default_context.get_context("spawn")  # as documented
         self._mp_context = our_context(mp_context)
         if max_tasks_per_child is not None and self._mp_context.get_start_method() == "fork":
             raise ValueError(
@@ -325,6 +328,10 @@ class ProcessPoolExecutor(Executor):
             )
 
         _end(line, self._crew, self._keeper, make, kill=how == "kill")
+
+
+def _forks() -> bool:
+    return default_context.get_start_method() == "fork"
 
 
 def _end(

@@ -11,6 +11,7 @@ import threading
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from contextvars import Context, copy_context
 from typing import Any
 
 from allcores.engines.contract import TERMINATE, Engine, initializer_failed
@@ -43,7 +44,7 @@ class Local(Engine):
         """
 
     def function(self, job: Any, func: Callable[..., Any], often: bool) -> Any:
-        """Return the function as it is.
+        """Return the function as it is, or one that calls it in the caller's context.
 
         Args:
             job: keeps it, to make calls again that failed.
@@ -53,6 +54,8 @@ class Local(Engine):
         put = sys.modules.get("allcores.shared.put")
         if put is not None:
             func = _with_objects(func, put.Ref)
+        if not self.lazy and (context := copy_context()):
+            func = _InContext(context, func)
         job._kept = func
         return func
 
@@ -179,6 +182,23 @@ class Local(Engine):
     @abstractmethod
     def join(self) -> None:
         """Wait until everything is done."""
+
+
+class _InContext:
+    """A function that is called in a copy of a context each time.
+
+    Args:
+        context: of whoever makes the call.
+        func: the function.
+    """
+
+    def __init__(self, context: Context, func: Callable[..., Any]) -> None:
+        self._context = context
+        self._func = func
+        self.__qualname__: str = getattr(func, "__qualname__", None) or repr(func)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._context.copy().run(self._func, *args, **kwargs)
 
 
 def perform(what: int, func: Callable[..., Any], payload: Any) -> Any:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
-__all__ = ["announce", "be_default"]
+__all__ = ["announce", "be_default", "register"]
 
 # The module of joblib's that has the list of backends.
 _MODULE = "joblib.parallel"
@@ -23,17 +23,18 @@ def announce() -> None:
     """Have joblib know of the backend: now where it is loaded, else once it is."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())  # type: ignore[arg-type]
-    _register_if_there()
+    register()
 
 
 def be_default() -> None:
     """Be the backend that joblib takes where the program names none."""
     global _is_default
     _is_default = True
-    _register_if_there()
+    register()
 
 
-def _register_if_there() -> None:
+def register() -> None:
+    """Tell joblib, where it is loaded."""
     module = sys.modules.get(_MODULE)
     # One that is being imported just now has no function yet, and comes by `_Finder`.
     if module is not None and hasattr(module, "register_parallel_backend"):
@@ -41,6 +42,9 @@ def _register_if_there() -> None:
 
 
 def _register(module: Any) -> None:
+    backend = sys.modules.get("allcores.joblib.backend")
+    if backend is not None and not hasattr(backend, "AllcoresBackend"):
+        return  # it is what imports joblib just now, and registers itself at its end
     from allcores.joblib.backend import AllcoresBackend
 
     module.register_parallel_backend("allcores", AllcoresBackend, make_default=_is_default)

@@ -16,6 +16,7 @@ from joblib.parallel import (
 )
 
 from allcores.cpus import cpu_count
+from allcores.joblib import register
 
 if TYPE_CHECKING:
     from allcores.executor import ProcessPoolExecutor
@@ -200,3 +201,6 @@ def _limit(
     threadpoolctl.threadpool_limits(threads)  # those that are loaded already
     if initializer is not None:
         initializer(*initargs)
+
+
+register()  # where this module was imported before joblib

@@ -92,7 +92,7 @@ def run(options: argparse.Namespace, program: list[str]) -> int:
         "keep": options.keep,
         "method": options.start_method,
         "report": options.report,
-        "program": next(part for part in program if part not in ("-m", "-c")),
+        "program": program[1] if program[0] == "-m" else program[0],
     }
     environ = os.environ | {
         VARIABLE: json.dumps(settings),

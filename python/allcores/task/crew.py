@@ -165,7 +165,8 @@ class Crew:
             self.workers.remove(worker)
             if self._watch is not None:
                 self._watch.ended(worker)
-            lease = self._leases.pop(id(worker))
+            lease = self._let_go(worker)
+            assert lease is not None
             self._settings.pop(id(worker), None)
             util.debug(f"cleaning up worker {worker.pid}")
             self._judge_start(worker, lease.stage)
@@ -179,6 +180,10 @@ class Crew:
                 else:
                     error = death.error_for(job, part, item, worker, memory[id(worker)], oom)
                 job._lost(part, error)
+
+    def _let_go(self, worker: Any) -> death.Lease | None:
+        """Forget the lease of a worker that is no longer one; return it."""
+        return self._leases.pop(id(worker), None)
 
     def rebalance(self) -> None:
         """Give idle workers half of what the worker with the most left has not begun."""
@@ -303,7 +308,7 @@ class Crew:
                 self.line.draining.release()
         for worker in [worker for worker in self.workers if worker.pid in self.line.left]:
             self.line.left.discard(worker.pid)
-            self._leases.pop(id(worker), None)
+            self._let_go(worker)
             reserve.reserve.park(worker, self._settings.pop(id(worker)), code)
             if code == 0:
                 self.workers.remove(worker)
@@ -345,7 +350,8 @@ class Crew:
                 util.debug(f"killing worker {worker.pid}")
                 worker.kill()
                 worker.join()
-        self._leases.clear()
+        for worker in self.workers:
+            self._let_go(worker)
         self._settings.clear()
         _core.recover()
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import reprlib
 import signal
+import time
 from collections.abc import Callable
 from typing import Any
 
 from allcores import _core
 from allcores.errors import TaskTimeout
 from allcores.task.records import (
+    BUSY,
     DIVERTED,
     DONE,
     GATE,
@@ -21,9 +23,12 @@ from allcores.task.records import (
     LEASE_WORDS,
     PEAK,
     PLACE,
+    SENT,
     STAGE,
     START,
     TAG,
+    TAKEN,
+    VIEWED,
 )
 
 
@@ -34,6 +39,7 @@ class Lease:
         self.block = _core.Block(LEASE_BYTES)
         words = memoryview(self.block).cast("B").cast("Q")
         self._words = words[:LEASE_WORDS]
+        self.made = time.monotonic()
 
     @property
     def tag(self) -> int:
@@ -96,6 +102,17 @@ class Lease:
         """Close the gate, and have the worker say how much memory it keeps after each task."""
         self._words[KEPT] = 1
         self.gate = HELD
+
+    def counts(self) -> dict[str, Any]:
+        """Return what the worker has counted: seconds in tasks, and bytes."""
+        words = self._words
+        return {
+            "tasks": int(words[DONE]),
+            "busy": int(words[BUSY]) / 1e9,
+            "taken": int(words[TAKEN]),
+            "sent": int(words[SENT]),
+            "viewed": int(words[VIEWED]),
+        }
 
     def divert(self) -> None:
         """Have the worker send what it prints."""
