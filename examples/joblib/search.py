@@ -15,5 +15,5 @@ def score(width, depth):
 grid = [(width, depth) for width in range(1, 9) for depth in range(1, 9)]
 with joblib.parallel_config(backend="allcores", n_jobs=-1):
     scores = joblib.Parallel()(joblib.delayed(score)(*parameters) for parameters in grid)
-best = max(zip(scores, grid))
-print(f"{len(scores)} tried with {allcores.__name__}; the best: width {best[1][0]}, depth {best[1][1]}")
+best, (width, depth) = max(zip(scores, grid, strict=True))
+print(f"{len(scores)} tried with {allcores.__name__}; the best: width {width}, depth {depth}")

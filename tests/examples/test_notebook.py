@@ -124,3 +124,27 @@ def test_notebook(method: str, notebook: Notebook) -> None:
     everything = notebook.everything("stdout")
     assert [everything.count(text) for text in (TOP_LINE, "child: pid", "client got")] == [1, 1, 1]
     assert notebook.everything("stderr") == ""
+
+
+@pytest.mark.watchdog(120)
+@pytest.mark.parametrize("method", METHODS)
+def test_prints_of_tasks_are_in_the_cell_that_started_them(method: str, notebook: Notebook) -> None:
+    """A task's print is in the output of the cell of its call, though another cell runs by then."""
+    notebook.run(
+        f"import allcores\nallcores.set_start_method({method!r})\nevent = allcores.Event()\n"
+        "def work(name):\n    event.wait()\n    print('task of', name)\n"
+        "pool = allcores.Pool(1)"
+    )
+    assert notebook.run("print('first')\nresult = pool.apply_async(work, ('first',))") == "first\n"
+    assert "task of second" in notebook.run(
+        "event.set(); result.get(); pool.apply(work, ('second',))"
+    )
+    notebook.wait_for("task of first")
+    cells: dict[str, str] = {}
+    for message in notebook.messages:
+        if message["msg_type"] == "stream":
+            cell = message["parent_header"]["msg_id"]
+            cells[cell] = cells.get(cell, "") + message["content"]["text"]
+    assert sorted(cells.values()) == ["first\ntask of first\n", "task of second\n"]
+    notebook.run("pool.close(); pool.join()")
+    assert notebook.everything("stderr") == ""

@@ -255,7 +255,10 @@ def test_a_worker_that_configures_logging_keeps_its_records(
         pool.apply(log)
     assert records == []
     lines = (tmp_path / "log").read_text().splitlines()
-    assert [line for line in lines if line.startswith("mine")] == ["mine hello there", "mine caught"]
+    assert [line for line in lines if line.startswith("mine")] == [
+        "mine hello there",
+        "mine caught",
+    ]
 
 
 # Warnings.
@@ -323,7 +326,7 @@ def in_dict() -> Any:
 
 
 def test_variables_in_a_dict(pool: Any) -> None:
-    """Variables that a module keeps in a dict, as structlog does, are made where they are missing."""
+    """Variables that a module keeps in a dict, as structlog does, are made where missing."""
     variables["user"] = made = contextvars.ContextVar("user")
     token = made.set([1, 2])
     try:

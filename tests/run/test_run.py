@@ -138,9 +138,7 @@ def test_the_environment_is_as_it_was(tmp_path: Path) -> None:
     """Programs that it starts see the environment of the user, and none of this."""
     code = "import os; print(sorted(os.environ.items()))"
     environ = os.environ | {"PYTHONPATH": "somewhere"}
-    found, wanted = (
-        how("-c", code, cwd=tmp_path, env=environ).stdout for how in (run, start)
-    )
+    found, wanted = (how("-c", code, cwd=tmp_path, env=environ).stdout for how in (run, start))
     assert found == wanted
 
 
@@ -148,13 +146,15 @@ def test_a_sitecustomize_of_the_users_runs(tmp_path: Path) -> None:
     """One that is on the path runs as ever."""
     write(tmp_path, "sitecustomize.py", "print('customized')")
     environ = os.environ | {"PYTHONPATH": str(tmp_path)}
-    result = run("-c", "import sitecustomize; print(sitecustomize.__file__)", cwd=tmp_path, env=environ)
+    result = run(
+        "-c", "import sitecustomize; print(sitecustomize.__file__)", cwd=tmp_path, env=environ
+    )
     # (In the interpreter of the command itself, too.)
     assert result.stdout == f"customized\ncustomized\n{tmp_path}/sitecustomize.py\n"
 
 
 def test_start_methods(tmp_path: Path) -> None:
-    """The default is the one of this Python, or the one that is asked for; the program may choose."""
+    """The default is this Python's, or the one that is asked for; the program may choose."""
     code = "import multiprocessing as m; print(m.get_all_start_methods()[0], m.get_start_method())"
     assert run("-c", code, cwd=tmp_path).stdout == start("-c", code, cwd=tmp_path).stdout
     chosen = run("--start-method", "spawn", "-c", code, cwd=tmp_path)
@@ -176,7 +176,10 @@ def test_who_keeps_the_original(tmp_path: Path) -> None:
     )
     result = run("--keep", "package", "-c", f"{code}", cwd=tmp_path)
     assert result.stderr == ""
-    assert result.stdout == "multiprocessing.context allcores.context multiprocessing multiprocessing\n"
+    assert (
+        result.stdout
+        == "multiprocessing.context allcores.context multiprocessing multiprocessing\n"
+    )
 
 
 def test_star_brings_the_original_names(tmp_path: Path) -> None:
@@ -208,7 +211,8 @@ def test_the_report(tmp_path: Path) -> None:
     assert rows["pools"] == "1, with 2 workers"
     assert rows["tasks"].startswith("50, which took ")
     _, _, back = rows["data"].partition("to workers, ")
-    assert 48 < float(back.split()[0]) < 60 and back.endswith("KiB back")
+    assert 48 < float(back.split()[0]) < 60
+    assert back.endswith("KiB back")
     assert list(rows) == ["time", "this process", "pools", "tasks", "workers", "data"]
 
 

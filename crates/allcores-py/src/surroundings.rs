@@ -53,10 +53,7 @@ impl Surroundings {
     /// Whether the filters of warnings are the same now.
     fn same_warnings(&self, py: Python<'_>) -> PyResult<bool> {
         let warnings = self.warnings.bind(py);
-        Ok(
-            is(warnings, intern!(py, "filters"), self.filters.as_any())?
-                && self.same_filters(py),
-        )
+        Ok(is(warnings, intern!(py, "filters"), self.filters.as_any())? && self.same_filters(py))
     }
 }
 

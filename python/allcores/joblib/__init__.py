@@ -22,7 +22,7 @@ _is_default = False
 def announce() -> None:
     """Have joblib know of the backend: now where it is loaded, else once it is."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _Finder())  # type: ignore[arg-type]
+        sys.meta_path.insert(0, _Finder())
     register()
 
 

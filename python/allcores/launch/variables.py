@@ -1,8 +1,8 @@
 """Which context variable is which, across the processes of a program.
 
-A variable can't be pickled, and one that is made anew is another one. So it goes by where it is: at the
-top of a module, or in a dict there, as PEP 567 has it. One of `__main__`, which other processes can't
-import, or one that is anywhere else, gets a key, and is made once in each process.
+A variable can't be pickled, and one that is made anew is another one. So it goes by where it is: at
+the top of a module, or in a dict there, as PEP 567 has it. One of `__main__`, which other processes
+can't import, or one that is anywhere else, gets a key, and is made once in each process.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """``allcores run --report``: where the time went, as measured.
 
-Workers count in their leases anyway (task/records.py), which costs them a few nanoseconds a task. What
-is measured besides, in the program's own process, is put around the methods concerned here, so a
-program without a report pays nothing for it.
+Workers count in their leases anyway (task/records.py), which costs them a few nanoseconds a task.
+What is measured besides, in the program's own process, is put around the methods concerned here, so
+a program without a report pays nothing for it.
 
 What pools in child processes do is theirs, and is not in the report.
 """
@@ -18,6 +18,8 @@ from collections.abc import Callable
 from typing import Any
 
 __all__ = ["begin", "text"]
+
+_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
 
 class Tally:
@@ -149,11 +151,10 @@ def _share(tally: Tally) -> str:
 
 
 def _bytes(count: int) -> str:
-    size = float(count)
-    for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            break
+    if count < 1024:
+        return f"{count} bytes"
+    size, unit = float(count), 0
+    while size >= 1024 and unit < 4:
         size /= 1024
-    else:
-        unit = "TiB"
-    return f"{count} bytes" if unit == "bytes" else f"{size:.1f} {unit}"
+        unit += 1
+    return f"{size:.1f} {_UNITS[unit]}"

@@ -3,8 +3,8 @@
 Where there are none, a function goes as it is. Else it goes in a wrapper (`Carried`), which gives
 each call what was around the caller.
 
-A variable is known by where it is (launch/variables.py). One that is at no such place, or whose value
-can't be pickled, stays at home.
+A variable is known by where it is (launch/variables.py). One that is at no such place, or whose
+value can't be pickled, stays at home.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from allcores.launch import variables
 from allcores.launch.variables import Place
 from allcores.task.function import is_seeded
 
-__all__ = ["Carried", "Load", "context_entries", "is_ours", "wrap"]
+__all__ = ["Carried", "Filter", "Load", "context_entries", "filters", "is_ours", "wrap"]
 
 # A filter, as in `warnings.filters`.
 Filter = tuple[Any, ...]
@@ -137,14 +137,21 @@ class Carried:
             return context.copy().run(self.func, *args, **kwargs)
 
 
-def set_filters(filters: tuple[Filter, ...]) -> None:
+def filters() -> list[Filter]:
+    """Return the filters of warnings that there are: the list itself."""
+    module: Any = warnings
+    found: list[Filter] = module.filters
+    return found
+
+
+def set_filters(wanted: tuple[Filter, ...]) -> None:
     """Have these filters of warnings and no others.
 
     Args:
-        filters: as in `warnings.filters`.
+        wanted: as in `warnings.filters`.
     """
     warnings.resetwarnings()  # which also tells the C side that they are others now
-    warnings.filters.extend(filters)  # type: ignore[attr-defined]
+    filters().extend(wanted)
 
 
 def _unpacked(load: Load) -> Context:

@@ -60,7 +60,7 @@ class Hearing:
         self.diverted = self.listens = False
         self._last: tuple[Any, Any] = (None, None)  # the last wrapper, and what it was made of
         self._load: tuple[Context | None, Load] = (None, Load())
-        self._base: tuple[Filter, ...] = tuple(warnings.filters)  # type: ignore[attr-defined]
+        self._base: tuple[Filter, ...] = tuple(carry.filters())
         self._usual = _core.Surroundings(self._out, self._err)
         self.same = self._usual.same
         if sys.stdout is not self._out or sys.stderr is not self._err:
@@ -97,7 +97,7 @@ class Hearing:
         if not self.diverted and (sys.stdout is not self._out or sys.stderr is not self._err):
             self._divert()
         load = self._load_of(context)
-        if not same and (found := tuple(warnings.filters)) != self._base:  # type: ignore[attr-defined]
+        if not same and (found := tuple(carry.filters())) != self._base:
             load = load._replace(filters=found)
         if load == ((), None, None):
             return func

@@ -48,7 +48,7 @@ class Logs:
         logging.disable(disabled)
         self._last_resort = logging.lastResort
         self._sender = _Sender(send, self._last_resort)
-        logging.lastResort = self._sender  # type: ignore[assignment]
+        logging.lastResort = self._sender
         logging.root.addHandler(self._sender)
         self._basic_config = logging.basicConfig
         logging.basicConfig = self._configure
@@ -75,9 +75,10 @@ def _loggers(root: logging.Logger) -> Iterator[logging.Logger]:
     """Return the loggers that have handlers or filters."""
     every = [root, *root.manager.loggerDict.values()]
     for logger in every:
-        if isinstance(logger, logging.Logger) and (logger.handlers or logger.filters):
-            if logger.name.partition(".")[0] != _LEFT_ALONE:
-                yield logger
+        if not isinstance(logger, logging.Logger):
+            continue
+        if (logger.handlers or logger.filters) and not logger.name.startswith(_LEFT_ALONE):
+            yield logger
 
 
 class _Sender(logging.Handler):

@@ -5,8 +5,8 @@ arrives before the result that comes after it, and also when the worker is kille
 is printed goes there only where the pool's process prints to something other than descriptors 1 and
 2; else it is written here, but line by line, so that no lines are lost with the process.
 
-What is written to the descriptors themselves, by native code, by `os.write` or by other programs, goes
-where it always did.
+What is written to the descriptors themselves, by native code, by `os.write` or by other programs,
+goes where it always did.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import warnings
 from typing import Any
 
 from allcores import _core, pickling
+from allcores.task import carry
 from allcores.task.records import DIVERTED, HOLDS, POKE, TAG, kind
 
 __all__ = ["Teller"]
@@ -65,7 +66,7 @@ class Teller:
         """
         global _teller
         self._levels, self._disabled, filters = pickle.loads(manner)
-        self._filters = list(warnings.filters)  # type: ignore[attr-defined]
+        self._filters = list(carry.filters())
         self._set_filters(filters)
         _teller = self
         for name in ("stdout", "stderr"):
@@ -89,7 +90,7 @@ class Teller:
         own = self._filters
         warnings.resetwarnings()
         self._add_filters(filters)
-        known: list[Any] = warnings.filters  # type: ignore[attr-defined]
+        known = carry.filters()
         # What libraries that only this process has want for themselves comes first.
         known[:0] = [entry for entry in own if entry not in known and not _is_general(entry)]
 
@@ -102,7 +103,7 @@ class Teller:
                 continue
             entry = (action, message, category, module, line)
             self._given.append(entry)
-            known: list[Any] = warnings.filters  # type: ignore[attr-defined]
+            known = carry.filters()
             if entry not in known:
                 known.append(entry)
 
@@ -117,10 +118,10 @@ class Teller:
                 setattr(sys, name, stream.leave())
         if warnings.showwarning is _show:
             warnings.showwarning = warnings._showwarning_orig  # type: ignore[attr-defined]
-        found = list(warnings.filters)  # type: ignore[attr-defined]
+        found = list(carry.filters())
         added = [entry for entry in found if entry not in self._filters + self._given]
         warnings.resetwarnings()
-        known: list[Any] = warnings.filters  # type: ignore[attr-defined]
+        known = carry.filters()
         known[:] = added
         if all(entry in found for entry in self._given):
             known += self._filters
@@ -186,7 +187,7 @@ class Teller:
 def _is_general(entry: Any) -> bool:
     """Tell whether a filter is for all warnings of a kind that everybody has."""
     _, message, category, module, _ = entry
-    return message is module is None and category.__module__ == "builtins"
+    return bool(message is module is None and category.__module__ == "builtins")
 
 
 def _show(
@@ -233,12 +234,12 @@ class Stream(io.TextIOBase):
         return getattr, (sys, self._name)
 
     @property
-    def encoding(self) -> Any:
+    def encoding(self) -> Any:  # type: ignore[override]
         """That of the stream itself."""
         return self._own.encoding
 
     @property
-    def errors(self) -> Any:
+    def errors(self) -> Any:  # type: ignore[override]
         """What the stream itself does with what it can't encode."""
         return self._own.errors
 

@@ -21,7 +21,7 @@ def _begin() -> None:
         if settings["path"] is not None:
             os.environ["PYTHONPATH"] = settings["path"]
     try:
-        import sitecustomize  # noqa: F401  # the machine's own
+        import sitecustomize  # type: ignore[import-not-found]  # noqa: F401  # the machine's own
     except ImportError as error:
         if error.name != "sitecustomize":
             raise

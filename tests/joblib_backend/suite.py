@@ -1,7 +1,7 @@
 """joblib's own tests of parallel calls, taken from the installed package, with this backend.
 
-``python -m tests.joblib.suite`` runs them twice, and prints what failed and why that is so: the
-tests that are for every backend that there is; and those for loky, with this backend in loky's place.
+``python -m tests.joblib_backend.suite`` runs them twice, and prints what failed and why: the tests
+that are for every backend that there is; and those for loky, with this backend in its place.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ if os.environ["ALLCORES_AS"] == "loky":
     backends = joblib.parallel.BACKENDS
     backends["loky"] = backends.pop("allcores")
 """
-# Which of the tests. Those of the first have no process of loky's in them, which leaves files behind
-# (and in which the name of this backend isn't known, unless allcores is imported there as well).
+# Which of the tests. Those of the first have no process of loky's in them, which leaves files
+# behind, and doesn't know this backend unless allcores is imported there.
 CHOSEN = {
     "allcores": "allcores and not loky and not multiprocessing and not back_compat",
     "loky": "loky",

@@ -68,7 +68,8 @@ def test_a_program_of_joblibs_under_run(tmp_path: Path) -> None:
                 return type(multiprocessing.current_process()).__module__.partition(".")[0]
             if __name__ == "__main__":
                 for backend in (None, "loky", "multiprocessing"):
-                    print(set(Parallel(n_jobs=2, backend=backend)(delayed(worker)(i) for i in "ab")))
+                    parallel = Parallel(n_jobs=2, backend=backend)
+                    print(set(parallel(delayed(worker)(item) for item in "ab")))
             """
         )
     )
@@ -117,7 +118,9 @@ def test_generators() -> None:
     results = Parallel(n_jobs=2, return_as="generator")(delayed(fail)(i) for i in (0, 1, 2, 4))
     assert next(results) == 0
     assert list(results) == [1, 2, 4]
-    results = Parallel(n_jobs=2, return_as="generator_unordered")(delayed(fail)(i) for i in range(3))
+    results = Parallel(n_jobs=2, return_as="generator_unordered")(
+        delayed(fail)(i) for i in range(3)
+    )
     assert sorted(results) == [0, 1, 2]
 
 
