@@ -216,6 +216,24 @@ def test_the_report(tmp_path: Path) -> None:
     assert list(rows) == ["time", "this process", "pools", "tasks", "workers", "data"]
 
 
+def test_the_report_says_what_was_not_copied(tmp_path: Path) -> None:
+    """Large buffers that arrive as views are a row of their own, both ways."""
+    pytest.importorskip("numpy")
+    write(
+        tmp_path,
+        "large.py",
+        """
+        import multiprocessing, numpy
+        if __name__ == "__main__":
+            with multiprocessing.Pool(1) as pool:
+                pool.apply(numpy.negative, (numpy.ones(1 << 20),))
+        """,
+    )
+    result = run("--report", "large.py", cwd=tmp_path)
+    assert result.returncode == 0
+    assert "  not copied    16.0 MiB, which arrived as views" in result.stderr.splitlines()
+
+
 @pytest.mark.parametrize("arguments", [[], ["-m"], ["-W", "error"], ["--what"]])
 def test_bad_input(arguments: list[str], tmp_path: Path) -> None:
     """What can't be run is said, with exit code 2."""

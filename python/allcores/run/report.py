@@ -34,7 +34,8 @@ class Tally:
         there: seconds that workers were there for tasks, idle or not.
         taken: bytes of tasks.
         sent: bytes of results.
-        viewed: bytes that travelled without being copied.
+        viewed: bytes of results that arrived as views, without a copy.
+        lines: those of the pools, which have counted such bytes of tasks.
         waiting: seconds that the main thread waited for results.
         starting: seconds in which workers were started.
     """
@@ -43,6 +44,7 @@ class Tally:
         self.begin = time.monotonic()
         self.pools = self.workers = self.tasks = self.taken = self.sent = self.viewed = 0
         self.busy = self.there = self.waiting = self.starting = 0.0
+        self.lines: list[Any] = []
         self._lock = threading.Lock()
 
     def add(self, counts: dict[str, Any], there: float) -> None:
@@ -76,8 +78,9 @@ def begin(program: str) -> Callable[[], None]:
 
     @functools.wraps(fill)
     def timed_fill(self: Crew) -> None:
-        tally.pools += not hasattr(self, "_is_counted")
-        self._is_counted = True  # type: ignore[attr-defined]
+        if self.line not in tally.lines:
+            tally.pools += 1
+            tally.lines.append(self.line)
         start = time.monotonic()
         try:
             fill(self)
@@ -140,8 +143,9 @@ def text(program: str, tally: Tally, wall: float, cpu: float) -> str:
             ("workers", f"{_share(tally)} of {tally.there:.2f} s in tasks"),
             ("data", f"{_bytes(tally.taken)} to workers, {_bytes(tally.sent)} back"),
         ]
-        if tally.viewed:
-            rows.append(("not copied", _bytes(tally.viewed)))
+        viewed = tally.viewed + sum(line.viewed for line in tally.lines)
+        if viewed:
+            rows.append(("not copied", f"{_bytes(viewed)}, which arrived as views"))
     lines = [f"allcores: where the time of {program} went"]
     return "\n".join(lines + [f"  {name:<14}{value}" for name, value in rows])
 

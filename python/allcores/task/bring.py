@@ -202,6 +202,8 @@ def _post(
     # (What is in `refs` is kept by it until the task has it.)
     all_refs = [*refs, *function.refs] if function.refs else refs
     line.tasks.put(function.head + data, all_refs, tag, None, kind(what))
+    if refs.nbytes:
+        line.viewed += refs.nbytes
     return len(data) + refs.nbytes
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from allcores import _core
 from allcores.errors import TaskTimeout
 from allcores.task.records import (
+    BEGUN,
     BUSY,
     DIVERTED,
     DONE,
@@ -107,7 +108,7 @@ class Lease:
         """Return what the worker has counted: seconds in tasks, and bytes."""
         words = self._words
         return {
-            "tasks": int(words[DONE]),
+            "tasks": int(words[BEGUN]),
             "busy": int(words[BUSY]) / 1e9,
             "taken": int(words[TAKEN]),
             "sent": int(words[SENT]),

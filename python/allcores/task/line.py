@@ -49,6 +49,7 @@ class Line(Engine):
         rebalance: called now and then while there are tails.
         stop_running: ends the workers that do a task of a job, by its number.
         watch: looks after the memory of the workers, where that has a limit.
+        viewed: bytes of tasks that arrive as views, without a copy.
         hearing: takes what workers print, log and warn; None where they keep it.
     """
 
@@ -62,6 +63,7 @@ class Line(Engine):
         self.stop_running: Callable[[int], None] = lambda number: None
         self.watch: Watch | None = None
         self.hearing: Hearing | None = None
+        self.viewed = 0
         self.bell = Bell()
         self.parked = False
         self.draining = threading.Lock()

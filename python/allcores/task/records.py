@@ -57,10 +57,11 @@ LAST = 8  # the task that it did last
 BUSY = 9  # nanoseconds that it spent in tasks
 TAKEN = 10  # bytes of tasks that it took off the ring
 SENT = 11  # bytes of results that it put on the ring
-VIEWED = 12  # bytes that arrived, or left, without a copy; for whoever sends buffers out of band
+VIEWED = 12  # bytes of results that arrive as views, without a copy
 HOLDS = 13  # not 0: it has printed a part of a line, which goes out with the end of the task
 DIVERTED = 14  # not 0: what it prints goes to the pool's process; that writes this word
-LEASE_WORDS = 15
+BEGUN = 15  # how many tasks it did, the one included whose result it is about to send
+LEASE_WORDS = 16
 LEASE_BYTES = 8 * LEASE_WORDS
 
 # In GATE; only a pool that watches its workers' memory writes it (watch.py).

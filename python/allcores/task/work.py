@@ -26,6 +26,7 @@ from allcores.task.records import (
     NO_START,
     READY,
     STAGE,
+    VIEWED,
     Link,
     kind,
 )
@@ -141,6 +142,7 @@ class _Worker:
         lease = _core.Block.from_handle(*link.lease, LEASE_BYTES)
         self._results = results
         self._words = memoryview(lease).cast("B").cast("Q")
+        self._hooks.words = self._words
         self.server = _core.Server(
             _core.Ring.from_handle(*link.tasks),
             results,
@@ -222,6 +224,7 @@ class _Hooks:
 
     def __init__(self) -> None:
         self.teller: Any = None
+        self.words: Any = None
         self._session = _core.session()
         self._pid = struct.pack("=I", os.getpid())
 
@@ -252,7 +255,10 @@ class _Hooks:
 
     def pack(self, value: Any) -> tuple[bytes, pickling.Refs]:
         """Return a result as bytes, and the handles in it."""
-        return pickling.pack(value, "the result")
+        data, refs = pickling.pack(value, "the result")
+        if refs.nbytes and self.words is not None:
+            self.words[VIEWED] += refs.nbytes
+        return data, refs
 
     def failed(self, error: BaseException, reading: bool) -> tuple[bytes, list[int]]:
         """Return what a task raised as bytes, and the handles in it.
