@@ -72,14 +72,12 @@ class Crew:
         line.workers = size
         line.rebalance = self.rebalance
         line.stop_running = self.stop
-        self._manner: bytes | None = None
         if relay:
             from allcores.task.hear import Hearing
 
             # (Of this object it is to know nothing: a forgotten pool is collected.)
             leases = self._leases
             line.hearing = Hearing(lambda: list(leases.values()))
-            self._manner = line.hearing.manner()
         self._watch: Watch | None = None
         if max_memory is not None:
             from allcores.task import watch
@@ -100,20 +98,21 @@ class Crew:
 
     def _prepare(self) -> tuple[Any, death.Lease]:
         lease = death.Lease()
+        hearing = self.line.hearing
         link = Link(
             self.line.tasks.handle(),
             self.line.results.handle(),
             lease.block.handle(),
             self.line.cancelled.handle(),
             _core.owner(),
-            self._manner,
+            None if hearing is None else hearing.manner(),
         )
         worker = self._make(target=work.main, args=(link, *self._start_args))
         worker.name = worker.name.replace("Process", "PoolWorker")
         # The standard library ends daemons with the program, should all else fail.
         worker.daemon = True
         budget.share_out(worker._config, self._share)
-        if self.line.hearing is not None and self.line.hearing.diverted:
+        if hearing is not None and hearing.diverted:
             lease.divert()
         if self._watch is not None:
             lease.watch()

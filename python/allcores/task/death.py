@@ -12,10 +12,10 @@ from typing import Any
 from allcores import _core
 from allcores.errors import TaskTimeout
 from allcores.task.records import (
-    BEGUN,
     BUSY,
     DIVERTED,
     DONE,
+    ENDED,
     GATE,
     HELD,
     KEPT,
@@ -108,7 +108,7 @@ class Lease:
         """Return what the worker has counted: seconds in tasks, and bytes."""
         words = self._words
         return {
-            "tasks": int(words[BEGUN]),
+            "tasks": int(words[ENDED]),
             "busy": int(words[BUSY]) / 1e9,
             "taken": int(words[TAKEN]),
             "sent": int(words[SENT]),

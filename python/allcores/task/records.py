@@ -60,7 +60,7 @@ SENT = 11  # bytes of results that it put on the ring
 VIEWED = 12  # bytes of results that arrive as views, without a copy
 HOLDS = 13  # not 0: it has printed a part of a line, which goes out with the end of the task
 DIVERTED = 14  # not 0: what it prints goes to the pool's process; that writes this word
-BEGUN = 15  # how many tasks it did, the one included whose result it is about to send
+ENDED = 15  # how many tasks it has done; counted before the result is sent, unlike DONE
 LEASE_WORDS = 16
 LEASE_BYTES = 8 * LEASE_WORDS
 

@@ -179,8 +179,8 @@ class Teller:
                 time.sleep(_PAUSE_S)  # as a full pipe would
             data, refs = pickling.pack((int(self._words[TAG]), what, content))
             self._results.put(data, refs, 0, None, kind(POKE))
-        except (OSError, ValueError, MemoryError, TypeError, pickle.PicklingError):
-            return False  # the pool is gone, memory is short, or it can't travel
+        except Exception:
+            return False  # the pool is gone, memory is short, or it can't travel, for any reason
         return True
 
 

@@ -33,7 +33,7 @@ const BUSY: usize = 9;
 const TAKEN: usize = 10;
 const SENT: usize = 11;
 const HOLDS: usize = 13;
-const BEGUN: usize = 15;
+const ENDED: usize = 15;
 const WORDS: usize = 16;
 /// In GATE: the worker may take a task, or waits until it may, or leaves.
 const OPEN: u32 = 0;
@@ -378,7 +378,7 @@ impl Server {
                 .call_method1(intern!(py, "end_copy"), (error,))
                 .map(|_| ());
         }
-        self.count(BEGUN, 1);
+        self.count(ENDED, 1);
         self.count(BUSY, took);
         self.count(TAKEN, taken);
         if self.words[HOLDS].load(Relaxed) != 0 {
