@@ -200,3 +200,22 @@ def pack(
         return dumps(obj, what), refs
     finally:
         _collector.refs = previous
+
+
+def is_plain(obj: Any) -> bool:
+    """Tell whether `obj` can be pickled without anything being made for its journey.
+
+    Args:
+        obj: the object; what it holds of shared memory is not sent by this.
+    """
+    previous = _collector.refs
+    _collector.refs = Refs()
+    try:
+        pickler = pickle.Pickler(io.BytesIO(), 5)
+        pickler.dispatch_table = _plain_reducers()
+        pickler.dump(obj)
+    except Exception:
+        return False
+    finally:
+        _collector.refs = previous
+    return True

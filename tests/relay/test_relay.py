@@ -9,6 +9,7 @@ import io
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -319,6 +320,20 @@ def test_a_value_that_can_not_travel_stays(pool: Any) -> None:
         assert pool.apply(variable.get) == "unset"
     finally:
         variable.reset(token)
+
+
+def test_a_value_that_holds_a_descriptor_costs_none(pool: Any) -> None:
+    """An event loop or a socket, which can travel by a duplicate only, is left out untouched."""
+    with socket.socket() as value:
+        token = variable.set(value)  # type: ignore[arg-type]
+        try:
+            assert pool.apply(variable.get) == "unset"
+            before = len(os.listdir("/proc/self/fd"))
+            for _ in range(50):
+                pool.apply(abs, (1,))
+            assert len(os.listdir("/proc/self/fd")) < before + 50
+        finally:
+            variable.reset(token)
 
 
 def in_dict() -> Any:

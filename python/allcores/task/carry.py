@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import sys
 import warnings
+import weakref
 from collections.abc import Callable
-from contextvars import Context
+from contextvars import Context, ContextVar
 from typing import Any, NamedTuple
 
 from allcores import pickling
@@ -30,6 +31,9 @@ _STAY = ("allcores", "ipykernel", "IPython", "asyncio", "_pytest")
 # The value of such a type never changes, so it is the same as long as it is the same object.
 _CONSTANT = (type(None), bool, int, float, complex, str, bytes)
 _DECIMAL = "decimal_context"
+
+# Values that can't travel, as long as they live.
+_unfit: dict[ContextVar[Any], weakref.ref[Any]] = {}
 
 
 class Load(NamedTuple):
@@ -67,15 +71,30 @@ def context_entries(context: Context) -> tuple[tuple[Any, ...], Any, bool]:
         if place is None or place[0].partition(".")[0] in _STAY:
             continue
         constant = constant and type(value) in _CONSTANT
-        try:
-            default = () if place[2] is None else variables.default_of(variable)
-            for needed in (value, *default):
-                if type(needed) not in _CONSTANT:
-                    pickling.pack(needed)
-        except Exception:
+        default = () if place[2] is None else variables.default_of(variable)
+        if not all(_travels(variable, needed) for needed in (value, *default)):
             continue
         found.append((place, variable.name, default, value))
     return tuple(found), decimal, constant
+
+
+def _travels(variable: ContextVar[Any], value: Any) -> bool:
+    """Tell whether a value can be pickled, and is plain enough to be pickled for each call.
+
+    Nothing is tried that duplicates descriptors, as sockets do: that would be for nothing.
+    """
+    if type(value) in _CONSTANT:
+        return True
+    unfit = _unfit.get(variable)
+    if unfit is not None and unfit() is value:
+        return False
+    if pickling.is_plain(value):
+        return True
+    try:
+        _unfit[variable] = weakref.ref(value)
+    except TypeError:
+        pass  # it is tried again next time
+    return False
 
 
 def _unusual(value: Any) -> Any:
