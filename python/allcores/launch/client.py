@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import pickle
 import socket
+import sys
 import threading
 from array import array
 from collections.abc import Sequence
