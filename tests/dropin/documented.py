@@ -148,6 +148,7 @@ managers.SyncManager.Array(typecode, sequence)
 managers.SyncManager.Value(typecode, value)
 managers.SyncManager.dict
 managers.SyncManager.list
+managers.SyncManager.set
 managers.Namespace
 managers.SharedMemoryManager(address=None, authkey=None)
 managers.SharedMemoryManager.SharedMemory(size)

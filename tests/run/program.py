@@ -45,7 +45,7 @@ if __name__ == "__main__":
     assert concurrent.futures.process.ProcessPoolExecutor is ProcessPoolExecutor
     assert issubclass(BrokenProcessPool, concurrent.futures.BrokenExecutor)
     assert importlib.import_module("multiprocessing.pool").__name__ == "allcores.pool"
-    assert shared_memory.SharedMemory.__module__ == "multiprocessing.shared_memory"
+    assert shared_memory.__name__ == "allcores.shared_memory"
     found = []
     thread = threading.Thread(target=late, args=(found,))
     thread.start()
