@@ -149,12 +149,13 @@ class Frozen:
     @property
     def nbytes(self) -> int:
         """Its size in bytes."""
-    def view(self, start: int, nbytes: int) -> View:
+    def view(self, start: int, nbytes: int, shared: bool = False) -> View:
         """Return a view of a part of it, for this process alone.
 
         Args:
             start: Its first byte.
             nbytes: How many.
+            shared: The next tasks are likely to have the same: a worker keeps the mapping.
 
         Raises:
             ValueError: There are not so many.

@@ -44,12 +44,14 @@ class Refs(list[int]):
     Attributes:
         kept: frozen blocks that nothing else may keep.
         nbytes: that were copied for it.
+        shared: it is for many.
         known: what other messages of the call had, when none of that changes meanwhile.
     """
 
     # (Most messages need neither of them: no instance has its own before it does.)
     kept: list[_core.Frozen] | tuple[()] = ()
     nbytes = 0
+    shared = False
     known: Known | None = None
 
     def keep(self, frozen: _core.Frozen, nbytes: int) -> None:
@@ -152,7 +154,7 @@ def enclose(data: bytes, large: list[PickleBuffer], refs: Refs) -> bytes:
     return pickle.dumps(_Envelope(data, session, [_freeze(buffer, refs) for buffer in large]), 5)
 
 
-Place = tuple[int, int, int, int, int]
+Place = tuple[int, int, int, int, int, bool]
 
 
 class _Envelope:
@@ -170,11 +172,11 @@ def _open(data: bytes, session: int, places: list[Place]) -> Any:
         data: the pickle.
         session: the arena's.
         places: of its buffers: offset and generation of the block, its size, where in it the buffer
-            begins, the buffer's size.
+            begins, the buffer's size, whether others are likely to get the same.
     """
     views = [
-        _core.Frozen.from_handle(session, offset, generation, size).view(start, nbytes)
-        for offset, generation, size, start, nbytes in places
+        _core.Frozen.from_handle(session, offset, generation, size).view(start, nbytes, shared)
+        for offset, generation, size, start, nbytes, shared in places
     ]
     return pickle.loads(data, buffers=views)
 
@@ -190,10 +192,14 @@ def _freeze(buffer: PickleBuffer, refs: Refs) -> Place:
     if found is not None:
         frozen, start = found
         refs.keep(frozen, 0)
+        copied = False
     else:
+        before = refs.nbytes
         frozen, start = _copy(buffer, raw, refs), 0
+        copied = refs.nbytes > before
     _, offset, generation = frozen.handle()
-    return offset, generation, frozen.nbytes, start, raw.nbytes
+    shared = refs.shared or not copied
+    return offset, generation, frozen.nbytes, start, raw.nbytes, shared
 
 
 def _copy(buffer: PickleBuffer, raw: memoryview, refs: Refs) -> _core.Frozen:

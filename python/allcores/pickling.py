@@ -173,6 +173,7 @@ def pack(
     obj: Any,
     what: str = "the object",
     known: Known | None = None,
+    shared: bool = False,
 ) -> tuple[bytes, Refs]:
     """Return `obj` as bytes, and the arena offsets of the handles in it.
 
@@ -183,6 +184,7 @@ def pack(
         what: what it is to the user; opens the message of an error.
         known: where several objects are sent that don't change meanwhile, the same for each: what
             they have in common is copied once.
+        shared: many will get it.
 
     Raises:
         NotPicklable: it can't travel; the message says which part of it, why, and what to do.
@@ -195,6 +197,8 @@ def pack(
     refs = Refs()
     if known is not None:
         refs.known = known
+    if shared:
+        refs.shared = True
     _collector.refs = refs
     try:
         return dumps(obj, what), refs

@@ -7,6 +7,7 @@ import signal
 import traceback
 
 import allcores as mp
+import pytest
 from allcores import _core
 
 LEAVES = 3000
@@ -35,6 +36,8 @@ def _leave() -> None:
     os._exit(0)
 
 
+# (3,000 forks, which take their time in a process that has loaded much.)
+@pytest.mark.watchdog(150)
 def test_who_leaves_repairs_nothing_that_has_become_something_else() -> None:
     kept = mp.Event()  # so that children take part
     busy = []

@@ -118,8 +118,9 @@ impl Frozen {
         self.core.len()
     }
 
-    fn view(&self, py: Python<'_>, start: usize, nbytes: usize) -> PyResult<View> {
-        let view = py.detach(|| self.core.view(start, nbytes));
+    #[pyo3(signature = (start, nbytes, shared = false))]
+    fn view(&self, py: Python<'_>, start: usize, nbytes: usize, shared: bool) -> PyResult<View> {
+        let view = py.detach(|| self.core.view(start, nbytes, shared));
         view.map(|core| View { core })
             .map_err(|error| raise(py, error))
     }

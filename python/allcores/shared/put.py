@@ -35,7 +35,7 @@ class Ref(Generic[_T]):
 
     def __init__(self, obj: _T) -> None:
         self._what = type(obj).__name__
-        data, self._refs = pickling.pack(obj, "the object to put")
+        data, self._refs = pickling.pack(obj, "the object to put", shared=True)
         self.nbytes = sum(frozen.nbytes for frozen in self._refs.kept)
         self._content: bytes | _core.Frozen = data
         if len(data) >= LARGE:

@@ -83,7 +83,7 @@ def _packed(func: Callable[..., Any]) -> tuple[str, bytes, Refs]:
     name: str = getattr(func, "__qualname__", None) or repr(func)
     what = f"the function {name!r}"
     try:
-        return name, *pickling.pack(func, what)
+        return name, *pickling.pack(func, what, shared=True)
     except NotPicklable:
         if is_seeded(func):
             pickling.pack(func.func, what)  # raises one that says nothing of the wrapper

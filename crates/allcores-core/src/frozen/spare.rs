@@ -1,8 +1,8 @@
 //! Mappings kept from one task to the next, for workers that get the same content in many.
 //!
 //! To map 64 MB, fault its pages in and unmap it again takes 10 ms; to add it up takes 4. So
-//! a worker keeps what it mapped for a content that has come more than once, until it goes
-//! idle or does a task without it. Only where nothing was written: then it is as new.
+//! a worker keeps what it mapped for a content that has come more than once, until it does a
+//! task without it, or nothing for a while. Only where nothing was written: then it is as new.
 
 use super::{Frozen, Mapping};
 use crate::arena::Offset;
@@ -40,8 +40,9 @@ static SPARES: Spin<Spares> = Spin::new(Spares {
     kept: Vec::new(),
 });
 
-/// The mapping of a content, if one is kept; and whether one that is made now should be.
-pub fn take(key: Key) -> (Option<Mapping>, bool) {
+/// The mapping of a content, if one is kept; and whether one that is made now should be, which
+/// `shared` says at once.
+pub fn take(key: Key, shared: bool) -> (Option<Mapping>, bool) {
     let mut spares = SPARES.lock();
     if !spares.wanted {
         return (None, false);
@@ -51,7 +52,7 @@ pub fn take(key: Key) -> (Option<Mapping>, bool) {
         drop(spares);
         return (Some(spare.mapping), true);
     }
-    if spares.seen.contains(&key) {
+    if shared || spares.seen.contains(&key) {
         return (None, true);
     }
     let next = spares.next % SEEN;
@@ -93,6 +94,11 @@ pub fn task_ended() {
     let gone: Vec<_> = spares.kept.extract_if(.., |spare| spare.age > 1).collect();
     drop(spares);
     end(gone);
+}
+
+/// Whether there are any.
+pub fn are_there() -> bool {
+    !SPARES.lock().kept.is_empty()
 }
 
 /// There is nothing to do: all is given back.

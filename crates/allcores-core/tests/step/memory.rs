@@ -166,7 +166,7 @@ fn freeze() -> Case {
     let bytes = vec![7; 100_000];
     let run = move || {
         let frozen = freeze_bytes(&bytes);
-        let view = frozen.view(1, 99_999).unwrap();
+        let view = frozen.view(1, 99_999, false).unwrap();
         assert_eq!(content(&view), &bytes[1..]);
     };
     Case::new(run, |_| usable()).early()
@@ -182,7 +182,7 @@ fn open_frozen() -> Case {
         // one is dropped.
         drop(unsafe { std::ptr::read(&*kept) });
         let mine = Frozen::open(session, offset, generation, 100_000).unwrap();
-        let view = mine.view(0, 100_000).unwrap();
+        let view = mine.view(0, 100_000, false).unwrap();
         // SAFETY: the view's first byte.
         unsafe { view.start().write_volatile(8) };
     };

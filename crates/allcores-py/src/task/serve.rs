@@ -47,6 +47,8 @@ const LOADING: u64 = 1 << 63;
 
 /// How often an idle worker looks whether its pool's process lives; it has 2 s to leave.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long an idle worker keeps what it has mapped for the next task (a guess).
+const SOON: Duration = Duration::from_millis(50);
 /// Nanoseconds after which a watched worker says again how much memory it has: that takes some
 /// microseconds, which short tasks shall not pay each time.
 const NOTE: u64 = 1_000_000;
@@ -237,6 +239,7 @@ impl Server {
     /// says which and how many.
     #[pyo3(signature = (pool, most = None))]
     fn run(&self, py: Python<'_>, pool: u32, most: Option<u64>) -> PyResult<(&'static str, u64)> {
+        frozen::task_ended(); // from now on, what tasks share is kept between them
         let mut done = 0;
         let mut worked = 0;
         let mut noted = 0;
@@ -343,8 +346,14 @@ impl Server {
         let lease = Some(&self.lease);
         match ring.try_get(lease) {
             Ok(None) => waiting(py, |pulse| {
-                frozen::let_go();
                 let open = || self.gate.load(SeqCst) == OPEN;
+                if frozen::are_spares_there() {
+                    let soon = Deadline::after(Some(SOON));
+                    if let Some(got) = ring.get_while(lease, &soon, pulse, open)? {
+                        return Ok(Some(got));
+                    }
+                    frozen::let_go();
+                }
                 ring.get_while(lease, &Deadline::after(Some(LOOK)), pulse, open)
             }),
             other => other.map_err(|error| raise(py, error)),

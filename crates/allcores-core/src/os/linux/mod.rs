@@ -93,6 +93,20 @@ pub fn map_private(fd: c_int, offset: usize, len: usize) -> Result<*mut u8> {
     Ok(base.cast())
 }
 
+/// Has the kernel map the pages of a range of a shared mapping, for writing, as far as it can: that
+/// takes half the time of faulting at each.
+pub fn populate(start: *mut u8, len: usize) {
+    let before = start.addr() % PAGE;
+    // SAFETY: changes nothing in the memory. Where it fails (before 5.14), stores fault.
+    unsafe {
+        libc::madvise(
+            start.wrapping_sub(before).cast(),
+            len + before,
+            libc::MADV_POPULATE_WRITE,
+        )
+    };
+}
+
 /// Undoes a mapping that nobody uses.
 pub fn unmap(base: *mut u8, len: usize) {
     // SAFETY: the caller made exactly this mapping, and nobody else knows of it any more.
