@@ -56,6 +56,10 @@ DIFFERENT = {
         "before Python 3.14 it wants fork or spawn to be the first of the start methods. The first "
         "is the default, and the default is forkserver here, as in 3.14"
     ),
+    "TestSyncManagerTypes.test_pool": (
+        "passes a manager's pool to another process. It is the pool of the process that made it, "
+        "without a server; what another process needs is a pool of its own"
+    ),
     "TestStartMethod.test_mixed_startmethod": (
         "wants a lock of the fork context to be refused by the others; here any lock goes anywhere"
     ),

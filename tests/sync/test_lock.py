@@ -196,3 +196,22 @@ def test_locks_go_when_nobody_has_them(nothing_left, kind):
     for _ in range(100):
         with kind():
             pass
+
+
+def _take(lock):
+    lock.acquire()
+
+
+def test_release_for_a_holder_that_has_ended(ctx):
+    """Who was meant to release a lock for its holder may do so after that has ended, once."""
+    lock = ctx.Lock()
+    child = ctx.Process(target=_take, args=(lock,))
+    child.start()
+    child.join()
+    lock.release()
+    with pytest.raises(ValueError, match="nobody holds"):
+        lock.release()
+    with lock:
+        assert lock.owner_died
+    with pytest.raises(ValueError, match="nobody holds"):
+        lock.release()

@@ -226,11 +226,32 @@ impl Mutex {
                 return Ok(());
             }
         } else if self.block.word.load(Relaxed) & OWNER_MASK == 0 {
-            return Err(NotReleased::NotHeld);
+            return self.release_for_the_dead();
         }
         self.block.holder.store(0, Relaxed);
         crash_point!("mutex.release: no holder");
         lock::unlock(&self.block.word).map_err(|_| NotReleased::NotHeld)
+    }
+
+    /// Any process may release a Lock, and one may have been meant to do it for its holder, which
+    /// has ended meanwhile: then that is the release of what the holder had taken. Once, and
+    /// only while nobody has had the lock since: whoever has leaves no holder behind.
+    fn release_for_the_dead(&self) -> std::result::Result<(), NotReleased> {
+        let holder = self.block.holder.load(Acquire);
+        let word = self.block.word.load(Acquire);
+        let is_left = holder != 0 && word & DIED != 0 && word & OWNER_MASK == 0;
+        // One that takes the lock just now notes itself, and this fails.
+        if is_left
+            && self
+                .block
+                .holder
+                .compare_exchange(holder, 0, AcqRel, Relaxed)
+                .is_ok()
+        {
+            crash_point!("mutex.release: for the dead");
+            return Ok(());
+        }
+        Err(NotReleased::NotHeld)
     }
 
     /// Lets go of it however often this thread has taken it; says how often that was.

@@ -54,8 +54,7 @@ fn not_released(py: Python<'_>, recursive: bool, error: NotReleased) -> PyErr {
              acquired it can release it, as often as it acquired it",
         ),
         NotReleased::NotHeld => PyValueError::new_err(
-            "release of a Lock that nobody holds: it was released more often than acquired, or \
-             its holder died and nobody has taken it since",
+            "release of a Lock that nobody holds: it was released more often than acquired",
         ),
     }
 }

@@ -7,6 +7,7 @@ use allcores_core::condition::Condition;
 use allcores_core::event::Event;
 use allcores_core::mutex::Mutex;
 use allcores_core::semaphore::{MAX, Semaphore};
+use allcores_core::slot;
 use allcores_core::wait::{Deadline, no_pulse};
 
 use crate::case::{Case, Check, Operation, ensure, patience};
@@ -14,6 +15,7 @@ use crate::trace::End;
 
 pub const OPERATIONS: &[Operation] = &[
     operation("Lock", "acquire and release", || lock(false)),
+    operation("Lock", "release for a holder that has ended", for_the_dead),
     operation("RLock", "acquire and release twice", || lock(true)),
     operation("Semaphore", "with", semaphore_with),
     operation(
@@ -87,6 +89,30 @@ fn lock(recursive: bool) -> Case {
     };
     let again = move || use_lock(&again);
     Case::new(run, check).early().again(again)
+}
+
+/// The victim's own child takes the lock and ends; the victim releases it, which works once.
+fn for_the_dead() -> Case {
+    let lock = Mutex::new(false).unwrap();
+    let (its, taken) = (lock.clone(), lock.clone());
+    let before = move || {
+        // SAFETY: the child takes the lock and ends at once.
+        unsafe {
+            match libc::fork() {
+                0 => {
+                    let _ = taken.acquire(&Deadline::NEVER, &mut no_pulse);
+                    libc::_exit(0);
+                }
+                child => libc::waitpid(child, std::ptr::null_mut(), 0),
+            }
+        };
+        slot::recover_all().unwrap();
+    };
+    let run = move || {
+        its.release(false).unwrap();
+        assert!(its.release(false).is_err());
+    };
+    Case::new(run, move |_| takes(&lock)).before(before)
 }
 
 pub fn shared<T>(thing: T) -> (std::rc::Rc<T>, std::rc::Rc<T>) {
