@@ -55,6 +55,8 @@ class Mpire(OfPool):
         self._pool.terminate()
 
     def map(self, function: Function, items: Sequence[Any], size: int | None = None) -> Any:
+        if hasattr(items[0], "__len__"):
+            items = [(item,) for item in items]  # which it would take for several arguments
         return self._pool.map(function, items, chunk_size=size)
 
     def unordered(self, function: Function, items: Sequence[Any]) -> Any:

@@ -30,6 +30,9 @@ __all__ = ["LARGE", "Known", "Refs", "aside", "enclose", "reducers"]
 # From how many bytes on a buffer is frozen: a mapping and its page faults cost about what copying
 # so much in and out of a pickle does, and a block takes as much at least.
 LARGE = 1 << 16
+# From how many bytes on the pickle itself is: it would be copied three times more on its way, into
+# memory that is new each time (a guess).
+LARGE_PICKLE = 1 << 20
 # How many buffers that were frozen lately are remembered (a guess).
 _REMEMBERED = 64
 # How many that tasks of a call share are kept until it is done (a guess).
@@ -139,37 +142,46 @@ def aside(large: list[PickleBuffer]) -> Callable[[PickleBuffer], bool]:
     return callback
 
 
-def enclose(data: bytes, large: list[PickleBuffer], refs: Refs) -> bytes:
+def enclose(data: bytes, large: list[PickleBuffer], refs: Refs, all_beside: bool = False) -> bytes:
     """Freeze the buffers that were put aside, and return the pickle of the whole.
 
     Args:
         data: the pickle without them.
         large: what `aside` has put there.
         refs: gets the blocks.
+        all_beside: a large pickle goes beside the envelope, too.
 
     Raises:
         MemoryError: there is no room for a buffer.
     """
     session = _core.session()
-    return pickle.dumps(_Envelope(data, session, [_freeze(buffer, refs) for buffer in large]), 5)
+    places = [_freeze(buffer, refs) for buffer in large]
+    content: bytes | tuple[int, int, int] = data
+    if all_beside and len(data) >= LARGE_PICKLE:
+        frozen = _core.freeze(data)
+        refs.keep(frozen, len(data))
+        content = (*frozen.handle()[1:], len(data))
+    return pickle.dumps(_Envelope(content, session, places), 5)
 
 
 Place = tuple[int, int, int, int, int, bool]
 
 
 class _Envelope:
-    def __init__(self, data: bytes, session: int, places: list[Place]) -> None:
-        self._all = data, session, places
+    def __init__(
+        self, content: bytes | tuple[int, int, int], session: int, places: list[Place]
+    ) -> None:
+        self._all = content, session, places
 
     def __reduce__(self) -> Any:
         return _open, self._all
 
 
-def _open(data: bytes, session: int, places: list[Place]) -> Any:
+def _open(content: bytes | tuple[int, int, int], session: int, places: list[Place]) -> Any:
     """Return what was enclosed; the other side of `enclose`.
 
     Args:
-        data: the pickle.
+        content: the pickle, or what it is frozen as: place, generation and size of the block.
         session: the arena's.
         places: of its buffers: offset and generation of the block, its size, where in it the buffer
             begins, the buffer's size, whether others are likely to get the same.
@@ -178,7 +190,9 @@ def _open(data: bytes, session: int, places: list[Place]) -> Any:
         _core.Frozen.from_handle(session, offset, generation, size).view(start, nbytes, shared)
         for offset, generation, size, start, nbytes, shared in places
     ]
-    return pickle.loads(data, buffers=views)
+    if isinstance(content, bytes):
+        return pickle.loads(content, buffers=views)
+    return pickle.loads(_core.Frozen.from_handle(session, *content), buffers=views)
 
 
 # Handles of what was frozen lately, the latest last: sent again, it is compared with what is there

@@ -95,7 +95,9 @@ def dumps(obj: Any, what: str = "the object") -> bytes:
         pickler.dump(obj)
         data = stream.getvalue()
         if b"_main__" not in data:  # nor "__mp_main__", see by_value.MAIN
-            return data if refs is None or not large else buffers.enclose(data, large, refs)
+            if refs is None or not (large or len(data) >= buffers.LARGE_PICKLE):
+                return data
+            return buffers.enclose(data, large, refs, all_beside=True)
     except MemoryError:
         raise
     except Exception:
