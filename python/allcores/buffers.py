@@ -25,7 +25,7 @@ from typing import Any
 from allcores import _core
 from allcores.errors import StaleHandle
 
-__all__ = ["LARGE", "Known", "Refs", "aside", "enclose", "reducers"]
+__all__ = ["LARGE", "LARGE_PICKLE", "Known", "Refs", "aside", "enclose", "reducers", "registered"]
 
 # From how many bytes on a buffer is frozen: a mapping and its page faults cost about what copying
 # so much in and out of a pickle does, and a block takes as much at least.
@@ -37,6 +37,9 @@ LARGE_PICKLE = 1 << 20
 _REMEMBERED = 64
 # How many that tasks of a call share are kept until it is done (a guess).
 _SHARED = 16
+# How many a call holds in case they come again (a guess): some are copies that were made only to be
+# sent, of arrays with gaps, and would be gone otherwise.
+_LATELY = 8
 
 Key = tuple[int, int]
 
@@ -116,7 +119,7 @@ class Known:
             return
         self._last = frozen
         self._lately[key] = buffer, frozen.handle()
-        if len(self._lately) > _REMEMBERED:
+        if len(self._lately) > _LATELY:
             self._lately.popitem(last=False)
 
     def _share(self, key: Key, buffer: PickleBuffer, frozen: _core.Frozen) -> None:
@@ -259,7 +262,7 @@ def _array(typecode: str, buffer: Any) -> array[Any]:
 
 
 def _reduce_memoryview(obj: memoryview) -> Any:
-    if not obj.contiguous or not obj.c_contiguous:
+    if not obj.c_contiguous:
         return _memoryview, (obj.tobytes(), obj.format, obj.shape, obj.readonly)
     return _memoryview, (PickleBuffer(obj), obj.format, obj.shape, obj.readonly)
 
