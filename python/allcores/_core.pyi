@@ -1123,7 +1123,9 @@ def post_items(
         How many bytes it has; 0 when the items need a pickle, and nothing has happened.
     """
 
-def collect(ring: Ring, jobs: dict[int, Any], line: object, timeout: float, most: int) -> int:
+def collect(
+    ring: Ring, jobs: dict[int, Any], line: object, timeout: float, most: int, patient: bool
+) -> int:
     """Take results off a ring and give each to its job.
 
     Args:
@@ -1132,6 +1134,7 @@ def collect(ring: Ring, jobs: dict[int, Any], line: object, timeout: float, most
         line: Makes exceptions of what is none.
         timeout: Seconds to wait for the first.
         most: How many to take at most.
+        patient: Whether there is a core to spare for looking a little longer before it sleeps.
 
     Returns:
         How many there were.

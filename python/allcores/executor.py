@@ -181,7 +181,7 @@ class ProcessPoolExecutor(Executor):
                 future._failed(0, error)
             else:
                 line.submit(future)
-        line.ring_bell()
+        line.leave(future)
         return future
 
     def _start(self) -> None:

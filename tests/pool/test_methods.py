@@ -96,6 +96,42 @@ def test_a_callback_runs_though_nobody_waits(pool: Any) -> None:
     assert isinstance(called[2], TypeError)
 
 
+def test_a_callback_never_runs_in_a_caller_that_is_at_something_else(pool: Any) -> None:
+    """A caller who holds the lock that callbacks want goes on with its calls meanwhile."""
+    lock = threading.Lock()
+    called: list[int] = []
+
+    def note(value: int) -> None:
+        with lock:
+            called.append(value)
+
+    with lock:
+        results = [pool.apply_async(square, (i,), callback=note) for i in range(1000)]
+        # This thread takes the others' results off the ring as well.
+        assert pool.map(square, range(1000), 1) == [i * i for i in range(1000)]
+        assert not called
+    assert [result.get() for result in results] == [i * i for i in range(1000)]
+    assert sorted(called) == [i * i for i in range(1000)]  # called back before `get` returned
+
+
+def test_a_callback_that_is_due_runs_though_the_pool_ends(forked: Any) -> None:
+    """Its result has come, in a thread that doesn't call back; the pool is closed then."""
+    lock = threading.Lock()
+    called: list[int] = []
+
+    def note(value: int) -> None:
+        with lock:
+            called.append(value)
+
+    with lock:
+        for i in range(300):
+            forked.apply_async(square, (i,), callback=note)
+        assert forked.apply(square, (1,)) == 1
+        forked.close()
+    forked.join()
+    assert sorted(called) == [i * i for i in range(300)]
+
+
 def test_a_callback_that_fails_is_reported_and_costs_nothing_else(forked: Any) -> None:
     reported: list[Any] = []
     before, threading.excepthook = threading.excepthook, reported.append

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import signal
@@ -159,7 +160,7 @@ def test_a_death_in_a_task_of_several_names_the_item(forked: Any) -> None:
 
 def test_job_numbers_come_round(fork: Any) -> None:
     with fork.Pool(1) as pool:
-        pool._line._last_job = 2**32 - 3
+        pool._line._numbers = itertools.count(2**32 - 3)
         pool._line._cancelled[2] = 2  # by the job of that number of the round before
         for i in range(6):
             assert pool.map(same, [i], 1) == [i]

@@ -9,7 +9,7 @@ use allcores_core::arena::arena;
 use allcores_core::handle::Handle;
 use allcores_core::object::Kind;
 use allcores_core::ring::{Lease, Ring};
-use allcores_core::wait::{Deadline, no_pulse};
+use allcores_core::wait::{Deadline, SHORT, no_pulse};
 use allcores_core::{alloc, slot};
 use common::{Random, alone, child};
 
@@ -151,7 +151,9 @@ fn a_consumer_that_may_not_leaves_the_item_to_another() {
     let may = AtomicU64::new(0);
     let held = || {
         let deadline = Deadline::after(Some(Duration::from_secs(20)));
-        let got = ring.get_while(None, &deadline, &mut no_pulse, || may.load(SeqCst) == 0);
+        let got = ring.get_while(None, &deadline, &mut no_pulse, &SHORT, || {
+            may.load(SeqCst) == 0
+        });
         got.unwrap().is_some()
     };
     let free = || get(&ring, None, Duration::from_secs(20));

@@ -4,7 +4,7 @@ use std::ffi::c_int;
 use std::ptr;
 
 use allcores_core::ring::{self, Draft, Got, INLINE, Lease, Parcel};
-use allcores_core::wait::Deadline;
+use allcores_core::wait::{self, Deadline, Look};
 use pyo3::buffer::PyUntypedBuffer;
 use pyo3::exceptions::{PyBufferError, PyValueError};
 use pyo3::ffi;
@@ -158,7 +158,7 @@ impl Ring {
                 Some(Lease::at(offset).map_err(|error| raise(py, error))?)
             }
         };
-        let Some(got) = self.take(py, timeout, lease.as_ref())? else {
+        let Some(got) = self.take(py, timeout, lease.as_ref(), &wait::SHORT)? else {
             return Ok(py.None().into_bound(py));
         };
         match got.into_parcel() {
@@ -175,7 +175,7 @@ impl Ring {
         loads: &Bound<'py, PyAny>,
         nothing: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let Some(got) = self.take(py, timeout, None)? else {
+        let Some(got) = self.take(py, timeout, None, &wait::SHORT)? else {
             return Ok(nothing.clone());
         };
         match got.kind {
@@ -278,6 +278,7 @@ impl Ring {
         py: Python<'_>,
         timeout: Option<&Bound<'_, PyAny>>,
         lease: Option<&Lease>,
+        look: &Look,
     ) -> PyResult<Option<Got>> {
         let time = seconds(timeout)?;
         let got = self.core.try_get(lease).map_err(|error| raise(py, error))?;
@@ -285,7 +286,9 @@ impl Ring {
             return Ok(got);
         }
         let deadline = Deadline::after(time);
-        waiting(py, |pulse| self.core.get(lease, &deadline, pulse))
+        waiting(py, |pulse| {
+            self.core.get_while(lease, &deadline, pulse, look, || true)
+        })
     }
 }
 

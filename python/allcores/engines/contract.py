@@ -25,6 +25,7 @@ engine hands over news of one job from one thread at a time.
 
 from __future__ import annotations
 
+import itertools
 import math
 import threading
 import time
@@ -67,7 +68,9 @@ class Engine(ABC):
         self.waiting: list[Any] = []
         # Reentrant: a signal handler may make a call, too.
         self._numbering = threading.RLock()
+        self._numbers = itertools.count(1)
         self._last_job = 0
+        self._highest = _LAST_JOB  # below it no number has been in use; 0 in later rounds
 
     # Jobs.
 
@@ -77,20 +80,28 @@ class Engine(ABC):
         Args:
             job: takes its results.
         """
-        with self._numbering:
-            number = self._last_job % _LAST_JOB + 1
-            if number < self._last_job:
-                self._count_anew()
-            while number in self.jobs:
-                number = number % _LAST_JOB + 1
-            self._last_job = number
-            self.jobs[number] = job
+        number = next(self._numbers)
+        if number > self._highest:
+            number = self._number_anew()
+        self._last_job = number
+        self.jobs[number] = job
         timeout = job._options.timeout
         if timeout is not None:
             self.shortest = min(timeout, self.shortest) if self.timed else timeout
             self.timed[number] = timeout
             self.ring_bell()  # somebody has a clock to watch
         return number
+
+    def _number_anew(self) -> int:
+        with self._numbering:
+            self._highest = 0
+            while True:
+                number = next(self._numbers)
+                if number > _LAST_JOB:
+                    self._numbers = itertools.count(1)
+                    self._count_anew()
+                elif number not in self.jobs:
+                    return number
 
     def _count_anew(self) -> None:  # noqa: B027
         """Job numbers begin at 1 again."""
@@ -103,8 +114,9 @@ class Engine(ABC):
             early: its tasks that have not begun are not to begin.
         """
         self.jobs.pop(number, None)
-        self.tails.discard(number)
-        if number in self.timed:
+        if self.tails:
+            self.tails.discard(number)
+        if self.timed and number in self.timed:
             if early:
                 self.abandoned.add(number)
             else:
@@ -254,6 +266,18 @@ class Engine(ABC):
         Args:
             job: the job.
         """
+
+    def put_off(self, job: Any, what: Callable[[], object]) -> bool:
+        """Have code of the user's called later, in a thread that is in the middle of nothing else.
+
+        Args:
+            job: what it belongs to. Who waits for just that may call it as well.
+            what: calls it.
+
+        Returns:
+            False where this thread may do it.
+        """
+        return False
 
     # Waiting.
 

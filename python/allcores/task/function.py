@@ -102,9 +102,9 @@ class Packed:
     def __init__(self) -> None:
         # Those that nothing can change, by themselves.
         self._known: WeakKeyDictionary[Any, tuple[object, Function]] = WeakKeyDictionary()
-        # The latest, which the next call is likely to be of: (function, mark, packed, names), where
-        # names is None for one that is importable, and those that a constant one asks for.
-        self._latest: tuple[Any, object, Any, tuple[str, ...] | None] = (None, None, None, None)
+        # The latest, which the next call is likely to be of: (function, mark, packed, found), where
+        # found is the module of one that is importable, or the names that a constant one asks for.
+        self._latest: tuple[Any, object, Any, Any] = (None, None, None, ())
         # The others by name and content, the latest last; what keeps its large buffers, for one
         # of a single call: they are not copied again as long as they are the same.
         self._contents: OrderedDict[tuple[str, bytes], Function | Refs] = OrderedDict()
@@ -120,13 +120,13 @@ class Packed:
         Raises:
             NotPicklable: it can't travel.
         """
-        latest, mark, packed, names = self._latest
-        if (
-            latest is func
-            and mark is getattr(func, "__code__", None)
-            and (_is_importable(func) if names is None else _is_constant(func, names))
-        ):
-            return packed  # type: ignore[no-any-return]
+        latest, mark, packed, found = self._latest
+        if latest is func and mark is getattr(func, "__code__", None):
+            if type(found) is tuple:
+                if _is_constant(func, found):
+                    return packed  # type: ignore[no-any-return]
+            elif _is_in(func, found):
+                return packed  # type: ignore[no-any-return]
         kind = type(func)
         mark = names = None
         if kind is types.FunctionType:
@@ -142,7 +142,7 @@ class Packed:
             # It refers to nothing, so nothing has to be kept; and it must not keep its own key.
             packed = Function(*_packed(func), True)
             self._known[func] = mark, packed
-        self._latest = func, mark, packed, names
+        self._latest = func, mark, packed, sys.modules[func.__module__] if names is None else names
         return packed
 
     def _by_content(self, func: Callable[..., Any], often: bool) -> Function:
@@ -191,8 +191,15 @@ def _is_importable(func: Any) -> bool:
     return (
         module is not None
         and func.__module__ != "__main__"
-        and getattr(module, func.__qualname__, None) is func
+        and _is_in(func, module)
         and getattr(module, "__spec__", None) is not None
+    )
+
+
+def _is_in(func: Any, module: Any) -> bool:
+    return (
+        getattr(module, func.__qualname__, None) is func
+        and sys.modules.get(func.__module__) is module
     )
 
 

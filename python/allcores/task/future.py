@@ -137,6 +137,7 @@ class Future(Job, _StdFuture):  # type: ignore[type-arg]
             if begun:
                 line.stop(self._job)
         self._tell()
+        self._call_back()
         line.poke()
         return True
 
@@ -240,11 +241,15 @@ class Future(Job, _StdFuture):  # type: ignore[type-arg]
             condition.notify_all()
         self._line.finish(self._job)
         self._tell()
+        if self._done_callbacks and not self._line.put_off(self, self._call_back):
+            self._call_back()
 
     def _tell(self) -> None:
         self._kept = self._call = None
         for baton in self._batons:
             wake(baton)
+
+    def _call_back(self) -> None:
         self._invoke_callbacks()  # type: ignore[attr-defined]
 
     def _first(self, part: int) -> int:

@@ -39,9 +39,11 @@ class Keeper:
         self.thread = threading.Thread(
             target=_run, args=(line, crew, after), name="allcores-pool", daemon=True
         )
+        line.keeps = True
         try:
             self.thread.start()
         except RuntimeError as error:
+            line.keeps = False
             error.add_note(
                 "allcores: a pool needs one thread. A limit on processes and threads (ulimit -u, "
                 "docker run --pids-limit), on memory (ulimit -v), or a seccomp profile that "
@@ -57,6 +59,8 @@ class Keeper:
 
 def _run(line: Line, crew: Crew, after: Callable[[], object] | None) -> None:
     _keep(line, crew)
+    line.keeps = False
+    line.call_put_by()
     if after is not None:
         after()
 
@@ -66,6 +70,8 @@ def _keep(line: Line, crew: Crew) -> None:
     patience = 0
     while line.state != TERMINATE:
         try:
+            if line.put_by:
+                line.call_put_by()
             crew.overdue()
             if crew.bury() or len(crew.workers) < crew.size:
                 _replace(line, crew, told)
@@ -99,7 +105,7 @@ def _replace(line: Line, crew: Crew, told: bool) -> None:
 def _work_or_wait(line: Line, crew: Crew, patience: int) -> int:
     """Deliver results, or sleep; return how many more times to look before a long sleep."""
     if line.jobs and not line.waiting:
-        if time.monotonic() - line.left_at < _NEXT_CALL_S:
+        if _has_company(line):
             # A caller that has just taken a result is likely to come for the next one, and
             # does better without a second thread.
             _sleep(line, crew, _NEXT_CALL_S)
@@ -108,7 +114,7 @@ def _work_or_wait(line: Line, crew: Crew, patience: int) -> int:
             try:
                 due = crew.overdue()
                 if line.drain(line.slice() if due is None else min(due, line.slice())):
-                    while not line.waiting and crew.overdue() is None and line.drain(0):
+                    while not (_is_called(line) or crew.overdue() is not None) and line.drain(0):
                         pass
             finally:
                 line.draining.release()
@@ -140,6 +146,15 @@ def _work_or_wait(line: Line, crew: Crew, patience: int) -> int:
     finally:
         line.parked = False
     return _PATIENCE if line.waiting == [] else 0
+
+
+def _is_called(line: Line) -> bool:
+    return bool(line.put_by) or _has_company(line)
+
+
+def _has_company(line: Line) -> bool:
+    """Tell whether a caller takes results, or did so just now."""
+    return bool(line.waiting) or time.monotonic() - line.left_at < _NEXT_CALL_S
 
 
 def _sleep(line: Line, crew: Crew, timeout: float | None, listens: bool = False) -> None:

@@ -7,15 +7,18 @@ waits does the keeper's thread do it. One thread at a time drains; it passes the
 
 from __future__ import annotations
 
+import os
 import struct
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from allcores import _core, pickling
+from allcores.cpus import cpu_count
 from allcores.engines.contract import RUN, TERMINATE, Engine, initializer_failed, wake
 from allcores.errors import TaskCancelled
 from allcores.task import bring, failure
@@ -39,6 +42,14 @@ _LARGE_BYTES = 1 << 16
 _LOAD_BYTES = 1 << 26
 # Results that are delivered before the drainer looks whether its own has come.
 _BURST = 256
+# Who makes call after call takes results off after so many of them.
+_IN_BETWEEN = 64
+
+
+@cache
+def _cores(pid: int) -> int:
+    # Finding out takes longer than a call; in a worker it is its share.
+    return cpu_count()
 
 
 class Line(Engine):
@@ -68,8 +79,12 @@ class Line(Engine):
         self.parked = False
         self.draining = threading.Lock()
         self.left_at = 0.0  # when a caller last stopped draining, by time.monotonic()
+        self.keeps = False  # there is a keeper
+        self.put_by: deque[Callable[[], object]] = deque()  # for the keeper to call
+        self._served: Any = None  # the job that who drains waits for
         self.functions = Packed()
         self.workers = 1
+        self._cores = _cores(os.getpid())
         self._posted = 0  # tasks that were ever put on the ring
         # Large ones that may be there: which of the posted it ends with, and its bytes.
         self._large: deque[tuple[int, int]] = deque()
@@ -136,12 +151,19 @@ class Line(Engine):
             self.bell.ring()  # closed when there is no keeper any more
 
     def leave(self, job: Any) -> None:
-        """Wake the keeper: it delivers what nobody waits for.
+        """See to it that results are delivered that nobody waits for: the keeper does it.
+
+        Who makes call after call does it in between: two threads that both have much to do cost
+        each other a third of their time.
 
         Args:
             job: not needed.
         """
-        self.ring_bell()
+        if self.parked:
+            self.ring_bell()
+        elif not self._posted % _IN_BETWEEN and self.results.qsize():
+            self._serve(None, 0)
+            self.left_at = time.monotonic()
 
     def shut(self, state: str) -> None:
         """Go over to CLOSE or TERMINATE, and let the keeper know.
@@ -158,6 +180,34 @@ class Line(Engine):
         if self.results is not None and self.draining.locked():
             self.results.put(b"", (), 0, None, kind(POKE))
 
+    def put_off(self, job: Any, what: Callable[[], object]) -> bool:
+        """Leave what calls the user's code to the keeper, for when it doesn't drain.
+
+        That code may wait for a lock of a caller who waits for its own results, and drains.
+
+        Args:
+            job: what it belongs to. Who waits for just that may call it as well.
+            what: calls it.
+        """
+        if job is self._served or not self.keeps:
+            return False
+        self.put_by.append(what)
+        self.parked = True  # whatever it is doing: the next sleep ends at once
+        self.ring_bell()
+        if not self.keeps:  # it ended meanwhile
+            self.call_put_by()
+        return True
+
+    def call_put_by(self) -> None:
+        """Call what others have left to the keeper."""
+        while True:
+            try:
+                what = self.put_by.popleft()
+            except IndexError:
+                return
+            what()
+            self.poke()  # who waits for that drains, most likely
+
     # In.
 
     def collect(self, timeout: float) -> int:
@@ -169,7 +219,9 @@ class Line(Engine):
         Returns:
             How many there were.
         """
-        count: int = _core.collect(self.results, self.jobs, self, timeout, _BURST)
+        # Not all cores are at work, so looking for the result keeps nobody from it.
+        patient = len(self.jobs) < self._cores and self.tasks.qsize() < self._cores
+        count: int = _core.collect(self.results, self.jobs, self, timeout, _BURST, patient)
         return count
 
     def slice(self) -> float:
@@ -261,14 +313,27 @@ class Line(Engine):
         """Drain results, where no other thread does."""
         if self._keeper_wants:
             baton.acquire(timeout=min(timeout, TAIL_S))
-        elif self.state != TERMINATE and self.draining.acquire(False):
-            try:
-                if not done() and self.state != TERMINATE:
-                    self.drain(min(timeout, self.slice()))
-            finally:
-                self.draining.release()
-        else:
+        elif self.state == TERMINATE or not self._serve(job, timeout, done):
             baton.acquire(timeout=timeout)
+
+    def _serve(self, job: Any, timeout: float, done: Callable[[], bool] = lambda: False) -> bool:
+        """Drain in a caller's thread; return False when another one does.
+
+        Args:
+            job: what the caller waits for, if for anything.
+            timeout: seconds to wait for the first result.
+            done: whether there is nothing more to wait for.
+        """
+        if not self.draining.acquire(False):
+            return False
+        try:
+            if not done() and self.state != TERMINATE:
+                self._served = job
+                self.drain(min(timeout, self.slice()))
+        finally:
+            self._served = None
+            self.draining.release()
+        return True
 
     def _waited(self) -> None:
         self.left_at = time.monotonic()

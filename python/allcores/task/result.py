@@ -35,6 +35,7 @@ class ApplyResult(Job, _std.ApplyResult):  # type: ignore[type-arg]
     _error_callback: ErrorCallback = None
     _ready = False
     _success = False
+    _settled_all = False  # there is nothing to come but the callback
     _value: Any = None
     _batons: Sequence[Any] = ()
     _kept: Any = None
@@ -116,9 +117,12 @@ class ApplyResult(Job, _std.ApplyResult):  # type: ignore[type-arg]
         return True
 
     def _got(self, part: int, value: Any) -> None:
-        if not self._ready:
+        if not self._ready and not self._settled_all:
             self._success, self._value = True, value
-            self._complete()
+            if self._callback is None:
+                self._finish()
+            else:
+                self._complete()
 
     def _is_open(self, part: int) -> bool:
         return not self._ready
@@ -128,7 +132,7 @@ class ApplyResult(Job, _std.ApplyResult):  # type: ignore[type-arg]
         self._line.call(self._kept, self, args, kwargs)
 
     def _failed(self, part: int, error: BaseException) -> None:
-        if not self._ready:
+        if not self._ready and not self._settled_all:
             self._success, self._value = False, error
             self._complete()
 
@@ -144,9 +148,18 @@ class ApplyResult(Job, _std.ApplyResult):  # type: ignore[type-arg]
 
     def _complete(self) -> None:
         callback = self._callback if self._success else self._error_callback
+        if callback is None:
+            self._finish()
+            return
+        self._settled_all = True
+        if not self._line.put_off(self, self._call_back):
+            self._call_back()
+
+    def _call_back(self) -> None:
+        callback = self._callback if self._success else self._error_callback
+        self._callback = self._error_callback = None
         try:
             if callback is not None:
-                self._callback = self._error_callback = None
                 _call_back(callback, self._value)
         finally:
             self._finish()
@@ -154,7 +167,8 @@ class ApplyResult(Job, _std.ApplyResult):  # type: ignore[type-arg]
     def _abort(self, error: BaseException) -> None:
         """Fail, whatever is still missing, without calling back."""
         if not self._ready:
-            self._success, self._value = False, error
+            if not self._settled_all:
+                self._success, self._value = False, error
             self._finish(early=True)
 
     def _finish(self, early: bool = False) -> None:

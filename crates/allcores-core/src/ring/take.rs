@@ -10,7 +10,7 @@ use crate::crash::crash_point;
 use crate::error::Result;
 use crate::object::Kind;
 use crate::slot::{self, Owner};
-use crate::wait::{self, Deadline, Pulse};
+use crate::wait::{self, Deadline, Look, Pulse};
 
 /// So often in a row a consumer that lost to others, or is in somebody's way, tries again
 /// at once; then it looks at its deadline and signals. A guess.
@@ -326,11 +326,12 @@ impl Ring {
         deadline: &Deadline,
         pulse: Pulse,
     ) -> Result<Option<Got>> {
-        self.get_while(lease, deadline, pulse, || true)
+        self.get_while(lease, deadline, pulse, &wait::SHORT, || true)
     }
 
     /// Like [`Ring::get`], as long as `may` says so: it is asked before each try, and once it
     /// says no there is nothing for this consumer. What it was woken for goes to another.
+    /// `look` is how it looks before it sleeps.
     ///
     /// # Errors
     /// What `pulse` says; see [`Ring::try_get`].
@@ -339,6 +340,7 @@ impl Ring {
         lease: Option<&Lease>,
         deadline: &Deadline,
         pulse: Pulse,
+        look: &Look,
         may: impl Fn() -> bool,
     ) -> Result<Option<Got>> {
         let view = &self.view;
@@ -361,7 +363,7 @@ impl Ring {
             let coming = view.tail() > view.head();
             if vain.is_multiple_of(2)
                 && (coming || !deadline.passed())
-                && wait::spin(|| view.has_item() || !may())
+                && look.spin(|| view.has_item() || !may())
             {
                 vain += 1;
                 continue;

@@ -1,6 +1,7 @@
 //! Results come off the ring and go to the jobs that wait for them.
 
 use allcores_core::ring::Got;
+use allcores_core::wait;
 use pyo3::exceptions::{PyException, PySystemExit};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -28,7 +29,8 @@ struct Collector<'a, 'py> {
 }
 
 /// Takes up to `most` results off the ring, waiting up to `timeout` for the first, and delivers
-/// each. `line` makes errors of what is none.
+/// each. `line` makes errors of what is none. `patient`: nothing is lost by looking a little longer
+/// before sleeping, as there is a core to spare.
 #[pyfunction]
 pub fn collect<'py>(
     ring: &Bound<'py, Ring>,
@@ -36,6 +38,7 @@ pub fn collect<'py>(
     line: &Bound<'py, PyAny>,
     timeout: &Bound<'py, PyAny>,
     most: usize,
+    patient: bool,
 ) -> PyResult<usize> {
     let py = ring.py();
     let mut collector = Collector {
@@ -47,7 +50,8 @@ pub fn collect<'py>(
             values: Vec::new(),
         },
     };
-    let Some(mut got) = ring.get().take(py, Some(timeout), None)? else {
+    let look = if patient { &wait::LONG } else { &wait::POLITE };
+    let Some(mut got) = ring.get().take(py, Some(timeout), None, look)? else {
         return Ok(0);
     };
     let mut taken = 0;

@@ -349,12 +349,18 @@ impl Server {
                 let open = || self.gate.load(SeqCst) == OPEN;
                 if frozen::are_spares_there() {
                     let soon = Deadline::after(Some(SOON));
-                    if let Some(got) = ring.get_while(lease, &soon, pulse, open)? {
+                    if let Some(got) = ring.get_while(lease, &soon, pulse, &wait::POLITE, open)? {
                         return Ok(Some(got));
                     }
                     frozen::let_go();
                 }
-                ring.get_while(lease, &Deadline::after(Some(LOOK)), pulse, open)
+                ring.get_while(
+                    lease,
+                    &Deadline::after(Some(LOOK)),
+                    pulse,
+                    &wait::POLITE,
+                    open,
+                )
             }),
             other => other.map_err(|error| raise(py, error)),
         }
