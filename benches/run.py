@@ -31,6 +31,7 @@ from benches import fresh, install, whole
 from benches.cases import CASES
 from benches.machine import circumstances
 from benches.peers import LIBRARIES, OTHERS, PEERS
+from benches.record import digits
 
 LIMIT_S = 60.0
 WHOLE = {"import": "import, less the interpreter's start", "demo": "the main job's speed-up"}
@@ -69,7 +70,7 @@ class Row(NamedTuple):
         figures = self.figures.get(library)
         if not figures:
             return "-"
-        median, least, most = map(_number, (statistics.median(figures), min(figures), max(figures)))
+        median, least, most = map(digits, (statistics.median(figures), min(figures), max(figures)))
         return f"{median} ({least} to {most})"
 
     def _ratio(self, library: str) -> str:
@@ -99,12 +100,13 @@ def main() -> int:
         "circumstances": facts,
         "peers": {name: install.state(name) for name in options.peers},
         "seconds": 0.0,
-        "missing": options.cases or [*WHOLE, *CASES],
+        "missing": [*WHOLE, *CASES],
         "rows": [],
     }
     if options.resume:
         record = _interrupted(Path(options.json), record)
-    for name in list(record["missing"]):
+    asked = options.cases or record["missing"]
+    for name in [name for name in record["missing"] if name in asked]:
         start = time.monotonic()
         row = _row(name, 3 if options.quick else options.rounds, options.peers)
         print(*row.lines(), sep="\n", flush=True)
@@ -197,10 +199,6 @@ def _interleaved(
                 failed[library] = f"failed: {error}"
                 del figures[library]
     return figures, failed
-
-
-def _number(figure: float) -> str:
-    return f"{figure:,.0f}" if abs(figure) >= 1000 else f"{figure:.3g}"
 
 
 def _measure(case: str, library: str) -> float:
