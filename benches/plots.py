@@ -32,7 +32,7 @@ COLUMNS = 2
 WIDTH_IN = 8.4
 BAR_IN, HEAD_IN = 0.17, 0.62
 # In one picture, at most: about 50 KB.
-BARS = 60
+BARS = 50
 
 
 def portions(rows: Sequence[Entry]) -> Iterator[list[Entry]]:
@@ -104,7 +104,7 @@ def _bars(axes: Any, row: Entry, length: int) -> None:
     axes.spines[["left", "bottom"]].set_visible(False)
     direction = "more" if row.more_is_better else "less"
     unit = f"{row.unit}, " if row.unit else ""
-    what = textwrap.fill(row.what.replace("`", ""), 56)
+    what = textwrap.fill(row.what.replace("`", ""), 46)
     title = f"{what}\n{unit}{direction} is better"
     axes.set_title(title, fontsize=8, loc="left", color=TEXT)
 

@@ -174,6 +174,22 @@ def test_reached(unit: str, target: str, figures: list[float], reached: bool | N
     assert entry.reached() is reached
 
 
+@pytest.mark.parametrize(("serial", "reached"), [(3.1, True), (3.0, True), (2.9, False)])
+def test_as_fast_as_every(serial: float, reached: bool) -> None:
+    """A whole program is to be as fast as any with processes and as a loop; threads may win."""
+    figures = {
+        "allcores": [3.0],
+        "multiprocessing": [4.0] * 3,
+        "serial": [serial],
+        "threads": [1.0],
+    }
+    wish = "<= every process's, serial's"
+    [entry] = entries({"rows": [row("zoo_words", wish, figures, unit="s")]})
+    assert entry.reached() is reached
+    assert ("misses <= every" in entry.shortfall()) is not reached
+    assert "behind threads (1)" in entry.shortfall().replace("serial (2.9), ", "")
+
+
 def test_floors_and_curves(drawn: tuple[str, Path]) -> None:
     """A floor stands beside its case; a curve has its points, its model and its origin."""
     text, _ = drawn
@@ -220,3 +236,19 @@ def test_numbers() -> None:
     """Three digits that count."""
     figures = [0.00229, 1.0, 999.4, 999.7, 12345.6]
     assert [digits(figure) for figure in figures] == ["0.00229", "1", "999", "1,000", "12,346"]
+
+
+def test_a_group_too_large_for_a_picture(tmp_path: Path) -> None:
+    """It gets several, each case is in one of them, and none is large."""
+    libraries = ["allcores", "multiprocessing", *(f"library{number}" for number in range(8))]
+    figures = {library: [20.5, 31.5, 40.5] for library in libraries}
+    rows = [row(f"pool_{number}", "", figures, what=f"case{number}!") for number in range(9)]
+    page.page({**RECORD, "rows": rows}, {}, tmp_path, "performance")
+    pictures = sorted(tmp_path.iterdir())
+    assert [path.name for path in pictures] == [
+        "pools-and-executors-1.svg",
+        "pools-and-executors-2.svg",
+    ]
+    texts = "".join(path.read_text() for path in pictures)
+    assert [texts.count(f"case{number}!") for number in range(9)] == [1] * 9
+    assert all(path.stat().st_size < 60_000 for path in pictures)
