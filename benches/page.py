@@ -1,10 +1,10 @@
 """docs/performance.md and its pictures, from what a run has written.
 
     python -m benches.page build/figures.json build/growth.json
-    python -m benches.page build/figures.json --page FILE.md
+    python -m benches.page build/figures.json --page FILE.md   without curves, elsewhere
 
-The pictures go into a folder beside the page, of the same name. What the record lacks (floors,
-curves, groups) the page lacks as well; a record without curves has none of them.
+The pictures go into a folder beside the page, of the same name. What was not measured (floors,
+curves, a group) is left out.
 """
 
 from __future__ import annotations
@@ -252,7 +252,8 @@ def main() -> None:
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "performance.md")
     options = parser.parse_args()
     record = json.loads(options.figures.read_text())
-    growth = json.loads(options.growth.read_text()) if options.growth else {}
+    curves = options.growth and options.growth.exists()
+    growth = json.loads(options.growth.read_text()) if curves else {}
     folder = options.page.with_suffix("")
     folder.mkdir(parents=True, exist_ok=True)
     for image in folder.glob("*.svg"):

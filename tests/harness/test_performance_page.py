@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 
 from benches import page
 from benches.cases import CASES
-from benches.record import digits, entries, group_of
+from benches.record import EVERY, WISH, digits, entries, group_of
 from benches.run import WHOLE
 
 
@@ -227,9 +229,30 @@ def test_what_is_absent_is_left_out(tmp_path: Path) -> None:
     assert "**This run is not the whole one.** It lacks `pool`, `queue`." in text
 
 
+def test_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page and its folder are written; a picture of an earlier record goes."""
+    figures, target = tmp_path / "figures.json", tmp_path / "speed.md"
+    figures.write_text(json.dumps(RECORD))
+    (tmp_path / "speed").mkdir()
+    (tmp_path / "speed" / "old.svg").touch()
+    absent = str(tmp_path / "growth.json")
+    monkeypatch.setattr(sys, "argv", ["page", str(figures), absent, "--page", str(target)])
+    page.main()
+    assert "](speed/queues-1.svg)" in target.read_text()
+    names = {path.name for path in (tmp_path / "speed").iterdir()}
+    assert "queues-1.svg" in names
+    assert "old.svg" not in names
+
+
 def test_every_case_has_a_group() -> None:
     """None is left to the group of those that belong nowhere."""
     assert [name for name in [*WHOLE, *CASES] if group_of(name) == "Others"] == []
+
+
+def test_every_wish_is_judged() -> None:
+    """What a case is wanted to reach is a number, or as much as the others; never only words."""
+    wishes = [case.target for case in CASES.values() if case.target]
+    assert [wish for wish in wishes if not (WISH.match(wish) or wish.startswith(EVERY))] == []
 
 
 def test_numbers() -> None:
