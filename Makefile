@@ -41,7 +41,7 @@ PYTEST_ARGS ?=
 
 say = @printf '\033[1m== %s\033[0m\n' "$(1)"
 
-.PHONY: help demo test test-rust test-python crash points dropin dropin-page others models soak machines hostile check bench peers figures docs wheel clean python cargo
+.PHONY: help demo test test-rust test-python crash points dropin dropin-page others models soak machines hostile check bench peers docs wheel clean python cargo
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -121,15 +121,21 @@ hostile: cargo ## nonsense written over the shared memory, for HOSTILE_SECONDS (
 	$(call say,bytes that make no sense)
 	@HOSTILE_SECONDS=$${HOSTILE_SECONDS:-600} cargo test --package allcores-core --locked --test hostile
 
-bench: $(VENV)/.core $(VENV)/.dev ## the figures, beside the standard library in one run (BENCH_ARGS="--quick lock")
-	@$(BIN)/python -m benches.run $(BENCH_ARGS)
+# Only a whole run is the record: with the names of some cases the figures are shown and no more.
+bench: peers $(VENV)/.dev ## all figures beside every library, into docs/performance.md (BENCH_ARGS="--quick lock": shown only)
+ifeq ($(BENCH_ARGS:--resume=),)
+	@failed=0; \
+	$(BIN)/python -m benches.run --peers all --json build/figures.json $(BENCH_ARGS) || failed=1; \
+	$(BIN)/python -m benches.growth --json build/growth.json || failed=1; \
+	$(BIN)/python -m benches.page build/figures.json build/growth.json; \
+	exit $$failed
+else
+	@$(BIN)/python -m benches.run --peers all $(BENCH_ARGS)
+endif
 
 peers: $(VENV)/.core ## the libraries to measure beside, each in an environment of its own in build/peers
 	$(call say,other libraries)
 	@$(BIN)/python -m benches.install
-
-figures: peers ## all figures, beside the other libraries as well, for the record (12 minutes; build/figures.json)
-	@$(MAKE) --no-print-directory bench BENCH_ARGS="--peers all --json build/figures.json"
 
 docs: $(VENV)/.docs ## the documentation as pages, in build/docs
 	$(call say,documentation)

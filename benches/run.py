@@ -9,7 +9,8 @@ medians with the smallest and largest figure, and their ratio to the standard li
     python -m benches.run --quick               3 rounds
     python -m benches.run --peers all           beside the other libraries as well (make peers)
     python -m benches.run --peers loky,threads  beside these
-    python -m benches.run --json FILE           the figures as JSON as well
+    python -m benches.run --json FILE           the figures as JSON as well, written after each case
+    python -m benches.run --json FILE --resume  what FILE lacks, after an interruption
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ from __future__ import annotations
 import argparse
 import compileall
 import json
+import os
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +31,7 @@ from benches import fresh, install, whole
 from benches.cases import CASES
 from benches.machine import circumstances
 from benches.peers import LIBRARIES, OTHERS, PEERS
+from benches.record import digits
 
 LIMIT_S = 60.0
 WHOLE = {"import": "import, less the interpreter's start", "demo": "the main job's speed-up"}
@@ -66,7 +70,7 @@ class Row(NamedTuple):
         figures = self.figures.get(library)
         if not figures:
             return "-"
-        median, least, most = map(_number, (statistics.median(figures), min(figures), max(figures)))
+        median, least, most = map(digits, (statistics.median(figures), min(figures), max(figures)))
         return f"{median} ({least} to {most})"
 
     def _ratio(self, library: str) -> str:
@@ -92,20 +96,28 @@ def main() -> int:
     print()
     head = "".join(f"{library:>28}" for library in LIBRARIES)
     print(f"{'median (min to max)':46}{'unit':>5}{head}{'ratio':>8}  wanted", flush=True)
-    rows = []
-    for name in options.cases or [*WHOLE, *CASES]:
-        rows.append(_row(name, 3 if options.quick else options.rounds, options.peers))
-        print(*rows[-1].lines(), sep="\n", flush=True)
-    if options.json:
-        data = {
-            "circumstances": facts,
-            "peers": {name: install.state(name) for name in options.peers},
-            "rows": [row.data() for row in rows],
-        }
-        Path(options.json).parent.mkdir(parents=True, exist_ok=True)
-        Path(options.json).write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+    record: dict[str, Any] = {
+        "circumstances": facts,
+        "peers": {name: install.state(name) for name in options.peers},
+        "seconds": 0.0,
+        "missing": [*WHOLE, *CASES],
+        "rows": [],
+    }
+    if options.resume:
+        record = _interrupted(Path(options.json), record)
+    asked = options.cases or record["missing"]
+    for name in [name for name in record["missing"] if name in asked]:
+        start = time.monotonic()
+        row = _row(name, 3 if options.quick else options.rounds, options.peers)
+        print(*row.lines(), sep="\n", flush=True)
+        record["rows"].append(row.data())
+        record["missing"].remove(name)
+        record["seconds"] += time.monotonic() - start
+        if options.json:
+            _write(Path(options.json), record)
+    print(f"\ntook {record['seconds'] / 60:.0f} minutes")
     # Others may fail: that is a result as well.
-    return 1 if any(library in row.failed for row in rows for library in LIBRARIES) else 0
+    return int(any(library in row["failed"] for row in record["rows"] for library in LIBRARIES))
 
 
 def _options() -> argparse.Namespace:
@@ -117,6 +129,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="3 rounds, for a first look")
     parser.add_argument("--peers", metavar="NAMES", default="", help=f"all, or {','.join(OTHERS)}")
     parser.add_argument("--json", metavar="FILE", help="also write the figures as JSON")
+    parser.add_argument("--resume", action="store_true", help="go on with the FILE of --json")
     options = parser.parse_args()
     options.peers = [name for name in options.peers.split(",") if name]
     if options.peers == ["all"]:
@@ -127,17 +140,40 @@ def _options() -> argparse.Namespace:
     ):
         if unknown:
             parser.error(f"no such {what}: {', '.join(sorted(unknown))}")
+    if options.resume and not options.json:
+        parser.error("--resume goes on with a file: it needs --json")
     if options.rounds < 1:
         parser.error("--rounds has to be at least 1")
     return options
 
 
+def _write(path: Path, record: dict[str, Any]) -> None:
+    """Put the record in its place as a whole: an interruption must not lose the cases before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    os.replace(part, path)
+
+
+def _interrupted(path: Path, record: dict[str, Any]) -> dict[str, Any]:
+    """The record as far as it got; one of another commit would be of another program."""
+    if not path.exists():
+        return record
+    earlier: dict[str, Any] = json.loads(path.read_text())
+    then, now = earlier["circumstances"], record["circumstances"]
+    if then["commit"] != now["commit"]:
+        sys.exit(f"{path} was measured at {then['commit']}, this is {now['commit']}: start anew")
+    print(f"{path} has {len(earlier['rows'])} cases from {then['date']}", flush=True)
+    if earlier["missing"]:
+        then["date"] += f", resumed {now['date']}"
+    return earlier
+
+
 def _row(name: str, rounds: int, peers: list[str]) -> Row:
     if name == "demo":
         runs = [whole.demo() for _ in range(min(rounds, 3))]
-        figures = {"allcores": [run["allcores"] for run in runs]}
-        threads = statistics.median(run["threads"] for run in runs)
-        return Row(name, WHOLE[name], "x", True, f">= 1.8; threads: {threads:.2f}", figures, {})
+        figures = {way: [run[way] for run in runs] for way in ("allcores", "threads")}
+        return Row(name, WHOLE[name], "x", True, ">= 1.8 x", figures, {})
     if name == "import":
         result = _interleaved(whole.import_time, 3 * rounds, [])
         return Row(name, WHOLE[name], "ms", False, "<= 1.5", *result)
@@ -163,10 +199,6 @@ def _interleaved(
                 failed[library] = f"failed: {error}"
                 del figures[library]
     return figures, failed
-
-
-def _number(figure: float) -> str:
-    return f"{figure:,.0f}" if abs(figure) >= 1000 else f"{figure:.3g}"
 
 
 def _measure(case: str, library: str) -> float:

@@ -39,6 +39,7 @@ def test_one_round(tmp_path: Path) -> None:
     assert {"processor", "kernel", "python", "commit", "date"} <= set(data["circumstances"])
     assert list(data["peers"]) == ["threads"]
     assert [row["name"] for row in data["rows"]] == cases
+    assert {*data["missing"]} == {*CASES, *table.WHOLE} - {*cases}
     both = {"allcores", "multiprocessing"}
     for row, libraries in zip(data["rows"], (both, both | {"threads"}, both), strict=True):
         assert set(row["figures"]) == set(row["ratios"]) == libraries
@@ -80,6 +81,37 @@ def test_turns() -> None:
     assert first.endswith("1.5  >= 5")
     assert [line.split()[0] for line in more] == ["loky", "ray"]
     assert more[1].endswith("failed: no result within 60 s")
+
+
+def test_interrupted_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was measured before an interruption is kept, and not measured again when resumed."""
+    path = tmp_path / "figures.json"
+    asked: list[str] = []
+
+    def measure(name: str, *_: object) -> table.Row:
+        asked.append(name)
+        if asked == ["lock", "event"]:
+            raise KeyboardInterrupt
+        return table.Row(name, name, "ns", False, "", {"allcores": [1.0]}, {})
+
+    monkeypatch.setattr(table, "_row", measure)
+    monkeypatch.setattr(table.fresh, "adopt_orphans", lambda: None)
+    monkeypatch.setattr(sys, "argv", ["run", "lock", "event", "queue", "--json", str(path)])
+    with pytest.raises(KeyboardInterrupt):
+        table.main()
+    assert [row["name"] for row in json.loads(path.read_text())["rows"]] == ["lock"]
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--resume"])
+    assert table.main() == 0
+    assert asked == ["lock", "event", "event", "queue"]
+    assert [row["name"] for row in json.loads(path.read_text())["rows"]] == [
+        "lock",
+        "event",
+        "queue",
+    ]
+    other = {**table.circumstances(), "commit": "another"}
+    monkeypatch.setattr(table, "circumstances", lambda: other)
+    with pytest.raises(SystemExit, match="this is another: start anew"):
+        table.main()
 
 
 def test_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
