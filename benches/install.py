@@ -47,12 +47,15 @@ def _install(name: str) -> str:
     here = f"Python {platform.python_version()}"
     if _note(name, "installed").endswith(here):
         return state(name)
-    folder, requirement = FOLDER / name, PEERS[name].requirement
+    folder, peer = FOLDER / name, PEERS[name]
     pip = [f"{folder}/bin/python", "-m", "pip", "--disable-pip-version-check", "-q", "install"]
     try:
         _run([sys.executable, "-m", "venv", "--clear", str(folder)])
-        _run([*pip, requirement, *ALSO])
-        version = _run([f"{folder}/bin/python", "-c", VERSION, requirement])
+        _run([*pip, *(["--no-deps"] if peer.bare else []), peer.requirement])
+        _run([*pip, *peer.also, *ALSO])
+        if peer.finish:
+            peer.finish(folder)
+        version = _run([f"{folder}/bin/python", "-c", VERSION, peer.requirement])
         (folder / "installed").write_text(f"{version}, {here}")
     except (OSError, subprocess.SubprocessError) as error:
         folder.mkdir(parents=True, exist_ok=True)
