@@ -1,8 +1,7 @@
 """How each library is told to make a queue from one process to another.
 
 Some ends have to be opened in the process that uses them, after the fork: a channel's are context
-managers, entered there, of what puts a message and of what gets one. Who opens two opens the one
-to get from first, since some senders wait for that.
+managers, entered there, of what puts a message and of what gets one.
 """
 
 from __future__ import annotations
@@ -157,19 +156,25 @@ class _Iceoryx2:
         messages, events = self._open()
         builder = messages.publisher_builder()
         publisher = (builder.initial_max_slice_len(length) if length else builder).create()
-        while not messages.dynamic_config.number_of_subscribers:
-            time.sleep(0.001)
         notify = events.notifier_builder().create().notify
 
-        def number(message: int) -> None:
-            publisher.send_copy(ctypes.c_uint64(message))
+        def until_delivered(send: Callable[[], int]) -> None:
+            # It says to how many: the first messages may find nobody there yet.
+            while not send():
+                time.sleep(0.001)
             notify()
 
+        def number(message: int) -> None:
+            until_delivered(lambda: publisher.send_copy(ctypes.c_uint64(message)))
+
         def block(message: bytes) -> None:
-            sample = publisher.loan_slice_uninit(len(message))
-            ctypes.memmove(sample.payload_ptr, message, len(message))
-            sample.assume_init().send()
-            notify()
+            def send() -> int:
+                sample = publisher.loan_slice_uninit(len(message))
+                ctypes.memmove(sample.payload_ptr, message, len(message))
+                delivered: int = sample.assume_init().send()
+                return delivered
+
+            until_delivered(send)
 
         yield block if length else number
 

@@ -16,7 +16,7 @@ from benches.peers import PEERS
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "build" / "peers"
 LIMIT_S = 600
-# Imported by the tasks of some cases.
+# Imported by the tasks of some cases of those that have workers.
 ALSO = ["numpy", "pandas", "pyarrow"]
 VERSION = "import importlib.metadata as m, sys; print(m.version(sys.argv[1]))"
 
@@ -52,7 +52,8 @@ def _install(name: str) -> str:
     try:
         _run([sys.executable, "-m", "venv", "--clear", str(folder)])
         _run([*pip, *(["--no-deps"] if peer.bare else []), peer.requirement])
-        _run([*pip, *peer.also, *ALSO])
+        if more := [*peer.also, *(ALSO if "array" in peer.can.split() else [])]:
+            _run([*pip, *more])
         if peer.finish:
             peer.finish(folder)
         version = _run([f"{folder}/bin/python", "-c", VERSION, peer.requirement])
