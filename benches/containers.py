@@ -131,7 +131,8 @@ def _by_two(
     """Let a child and this process count to `rounds` each, at once."""
     child.start()
     while counted() == 0:
-        pass
+        if not child.is_alive():
+            raise RuntimeError(f"the child ended with exit code {child.exitcode}")
     begun, start = counted(), now()
     work()
     child.join()

@@ -26,11 +26,14 @@ class OfLmdb:
 
     def __init__(self, open_it: Callable[[], Any]) -> None:
         self._open = open_it
-        self._begin = open_it().begin
+        self._environment = open_it()
+        self._begin = self._environment.begin
 
     def after_fork(self) -> None:
         """What was opened before a fork is the parent's alone."""
-        self._begin = self._open().begin
+        self._environment.close()
+        self._environment = self._open()
+        self._begin = self._environment.begin
 
     def __getitem__(self, key: int) -> int:
         with self._begin() as transaction:
