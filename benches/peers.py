@@ -112,6 +112,11 @@ def _tracked_pool(mp: Any, tracker: Any, start: str) -> OfPool:
     return _context_pool(mp, start)
 
 
+def _torch_pool(mp: Any, torch: Any, start: str) -> OfPool:
+    """Two workers on two cores: its documentation says to give each one thread then."""
+    return OfPool(mp.get_context(start).Pool(2, torch.set_num_threads, (1,)))
+
+
 def _none(*_: object) -> Any:
     raise RuntimeError("it has no workers")
 
@@ -198,8 +203,8 @@ PEERS: dict[str, Peer] = {
         processes="billiard",
     ),
     "torch": Peer(
-        ("torch.multiprocessing",),
-        _context_pool,
+        ("torch.multiprocessing", "torch"),
+        _torch_pool,
         can="map array unordered call pool fork queue",
         requirement="torch",
         also=nocuda.NEEDED,
