@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benches.primitives import PING_PONGS, median_round
 
@@ -19,47 +19,54 @@ NUMBERS = 50_000
 BLOCKS, BLOCK, MOST = 10_000, 64 << 10, 64
 
 
-def _send_numbers(channel: Channel) -> None:
+def _send_numbers(channel: Channel, received: Any) -> None:
     with channel.sender() as put:
         for number in range(NUMBERS):
             put(number)
+        # What a library still holds when its sender ends may be lost.
+        received.wait()
 
 
 def numbers(peer: Peer) -> float:
     """Thousands of small integers in a second, once the first has come."""
     with peer.open_channels() as channels:
         channel = channels.numbers()
-        child = peer.context().Process(target=_send_numbers, args=(channel,))
+        received = peer.context().Event()
+        child = peer.context().Process(target=_send_numbers, args=(channel, received))
         child.start()
         with channel.receiver() as get:
             get()
             start = now()
             total = sum(get() for _ in range(NUMBERS - 1))
             seconds = now() - start
+        received.set()
         child.join()
     if total != NUMBERS * (NUMBERS - 1) // 2:
         raise RuntimeError(f"the queue lost or changed items: sum {total}")
     return (NUMBERS - 1) / seconds / 1e3
 
 
-def _send_blocks(channel: Channel) -> None:
+def _send_blocks(channel: Channel, received: Any) -> None:
     data = bytes(BLOCK)
     with channel.sender() as put:
         for _ in range(BLOCKS):
             put(data)
+        received.wait()
 
 
 def blocks(peer: Peer) -> float:
     """Gigabytes in a second, in blocks of 64 KB."""
     with peer.open_channels() as channels:
         channel = channels.blocks(MOST, BLOCK)
-        child = peer.context().Process(target=_send_blocks, args=(channel,))
+        received = peer.context().Event()
+        child = peer.context().Process(target=_send_blocks, args=(channel, received))
         child.start()
         with channel.receiver() as get:
             get()
             start = now()
             total = sum(len(get()) for _ in range(BLOCKS - 1))
             seconds = now() - start
+        received.set()
         child.join()
     if total != (BLOCKS - 1) * BLOCK:
         raise RuntimeError(f"the queue lost or changed items: {total} bytes")
