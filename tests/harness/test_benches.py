@@ -12,6 +12,7 @@ import pytest
 from benches import install
 from benches import run as table
 from benches.cases import CASES
+from benches.floors import FLOORS
 from benches.peers import OTHERS, PEERS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,7 +32,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_one_round(tmp_path: Path) -> None:
     """All libraries' figures come with their ratios and the circumstances."""
     path = tmp_path / "deep" / "figures.json"
-    cases = ["lock", "executor_submit", "second_fork"]
+    cases = ["lock", "executor_round_trip", "second_fork"]
     options = ["--rounds", "1", "--peers", "threads", "--json", str(path)]
     result = run("-m", "benches.run", *options, *cases)
     assert (result.returncode, result.stderr) == (0, "")
@@ -46,6 +47,10 @@ def test_one_round(tmp_path: Path) -> None:
         assert all(len(figures) == 1 and figures[0] > 0 for figures in row["figures"].values())
         assert row["failed"] == {}
         assert row["what"] in result.stdout
+    assert list(data["floors"]) == ["hot"]
+    assert len(data["floors"]["hot"]["figures"]) == 1
+    assert [row["floor"] for row in data["rows"]] == ["", "hot", ""]
+    assert [set(row["floor_ratios"]) for row in data["rows"]] == [set(), both | {"threads"}, set()]
 
 
 @pytest.mark.parametrize(
@@ -112,6 +117,32 @@ def test_interrupted_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(table, "circumstances", lambda: other)
     with pytest.raises(SystemExit, match="this is another: start anew"):
         table.main()
+
+
+def test_floor() -> None:
+    """A row says how far above its floor allcores is; one that couldn't be measured is left out."""
+    figures = {"allcores": [1.0, 2.0, 3.0], "multiprocessing": [8.0], "loky": []}
+    row = table.Row("queue_ping", "ping", "µs", False, "", figures, {}, "hot", 0.5)
+    assert row.floor_ratios() == {"allcores": 4.0, "multiprocessing": 16.0}
+    assert row.lines()[-1].endswith("allcores: 4 times that")
+    assert "least" not in row.data()
+    row = row._replace(least=None)
+    assert row.floor_ratios() == {}
+    assert "times that" not in row.lines()[-1]
+
+
+def test_floors_are_there() -> None:
+    """What a case stands on is measured, in the same unit."""
+    for name, case in CASES.items():
+        assert not case.floor or FLOORS[case.floor].unit == case.unit, name
+
+
+@pytest.mark.parametrize("name", ["hot", "futex", "pipe", "fork", "calls", "pickle"])
+def test_floor_figures(name: str) -> None:
+    """Each floor that needs little memory is a figure above nothing."""
+    result = run("-m", "benches.floors", name)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert float(result.stdout.split()[-1]) > 0
 
 
 def test_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
