@@ -50,6 +50,16 @@ class OfPool:
         return self._pool.apply(function, (item,))
 
 
+class Loop(OfPool):
+    """No workers: the caller does it."""
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def map(self, function: Function, items: Sequence[Any], size: int | None = None) -> Any:
+        return [function(item) for item in items]
+
+
 class Mpire(OfPool):
     def __exit__(self, *_: object) -> None:
         self._pool.terminate()
@@ -259,8 +269,9 @@ PEERS: dict[str, Peer] = {
         ("multiprocessing.pool", "concurrent.futures.thread"),
         lambda pools, _, start: OfPool(pools.ThreadPool(2)),
         lambda _, cf, start: OfExecutor(cf.ThreadPoolExecutor(2)),
-        can="call pool submit",
+        can="zoo call pool submit",
     ),
+    "serial": Peer((), lambda start: Loop(None), can="zoo"),
     "loky": Peer(
         ("loky",),
         lambda loky, start: Loky(loky.get_reusable_executor(2)),
