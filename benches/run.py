@@ -15,7 +15,6 @@ medians with the smallest and largest figure, and their ratio to the standard li
 from __future__ import annotations
 
 import argparse
-import compileall
 import json
 import statistics
 import subprocess
@@ -82,10 +81,7 @@ def main() -> int:
     """Run the cases asked for and print the table."""
     options = _options()
     fresh.adopt_orphans()
-    # As an installer does it for the others: every child would compile anew what it imports,
-    # where Python is told to write no such files (PYTHONDONTWRITEBYTECODE).
-    for folder in ("python/allcores", "benches"):
-        compileall.compile_dir(fresh.ROOT / folder, quiet=1)
+    fresh.compile_all()
     facts = circumstances()
     for key, value in [*facts.items(), *((name, install.state(name)) for name in options.peers)]:
         print(f"{key:18} {value}")
@@ -170,14 +166,7 @@ def _number(figure: float) -> str:
 
 
 def _measure(case: str, library: str) -> float:
-    python = install.python(library)
-    if python is None:
-        raise RuntimeError(install.state(library))
-    output = fresh.run([python, "-m", "benches.measure", case, library], LIMIT_S)
-    figures = [line.split()[1] for line in output.splitlines() if line.startswith("figure ")]
-    if len(figures) != 1:
-        raise RuntimeError("it ended without a figure")
-    return float(figures[0])
+    return fresh.figure(install.here(library), ["benches.measure", case, library], LIMIT_S)
 
 
 if __name__ == "__main__":
