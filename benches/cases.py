@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from benches import containers, data, idle, primitives, queues, spreading, tasks
+from benches import containers, data, idle, primitives, queues, spreading, tasks, zoo
 from benches.data import GB, MB
 from benches.peers import OTHERS, PEERS, Peer
 
@@ -17,7 +17,7 @@ class Case(NamedTuple):
         measure: returns the figure of a library: of its module or, with `needs`, of its workers.
         unit: of the figure.
         what: for the reader.
-        needs: the ability (see `peers.Peer.can`) that a library is measured with.
+        needs: the ability (see `peers.Peer.can`) that a library is measured with; any of several.
         more_is_better: or less is.
         target: what the figure or the ratio to the standard library's should be.
         rounds: at most; for cases that take long.
@@ -35,7 +35,7 @@ class Case(NamedTuple):
 
     def others(self) -> list[str]:
         """The libraries beside allcores and the standard library that can do it."""
-        return [name for name in OTHERS if self.needs and self.needs in PEERS[name].can.split()]
+        return [name for name in OTHERS if {*self.needs.split()} & {*PEERS[name].can.split()}]
 
 
 def _chunk_cases() -> dict[str, Case]:
@@ -51,6 +51,11 @@ def _chunk_cases() -> dict[str, Case]:
         )
         for power, name in enumerate(names)
     }
+
+
+def _program(what: str, job: Any) -> Case:
+    wanted = "<= every process's, serial's"
+    return Case(zoo.seconds(job), "s", what, "map zoo", target=wanted, rounds=3)
 
 
 def _to_worker(what: str, measure: Callable[[Peer], float], target: float = 0) -> Case:
@@ -203,7 +208,7 @@ CASES: dict[str, Case] = {
         spreading.tiny,
         "x",
         "1,000,000 tasks of 1 µs, against a loop",
-        "map",
+        "map zoo",
         True,
         ">= 1.7 x, never < 1",
         rounds=5,
@@ -212,7 +217,7 @@ CASES: dict[str, Case] = {
         spreading.pareto,
         "x",
         "Pareto durations: time by the ideal's",
-        "map",
+        "map zoo",
         target="<= 1.05 x",
         rounds=3,
     ),
@@ -225,6 +230,13 @@ CASES: dict[str, Case] = {
         rounds=3,
     ),
     **_chunk_cases(),
+    "zoo_queens": _program("14 queens, pure Python", zoo.queens),
+    "zoo_mandelbrot": _program("rows of Mandelbrot, pure Python", zoo.mandelbrot),
+    "zoo_products": _program("products of matrices, BLAS's threads", zoo.products),
+    "zoo_sorts": _program("arrays drawn and sorted, NumPy", zoo.sorts),
+    "zoo_waits": _program("2,000 waits of 2 ms", zoo.waits),
+    "zoo_words": _program("words of 200 MB of text, counted", zoo.words),
+    "zoo_bootstrap": _program("bootstrap of a 200 MB array", zoo.bootstrap),
     "array": _array("a 1 GB array to a worker, its sum back", data.there(GB, 3), 300, "copy_read"),
     "array_put": _array("the same, `put` before", data.there(GB, 3, "put"), 140, "read"),
     "array_shared": _array("the same, a `shared_array`", data.there(GB, 3, "shared"), 140, "read"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import contextlib
 import ctypes
 import os
@@ -22,6 +23,25 @@ def adopt_orphans() -> None:
     """From now on processes whose parent has ended are children of this one: they can be found."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def compile_all() -> None:
+    """Write what Python compiles of allcores and the cases, as an installer does for the others.
+
+    Every child would compile anew what it imports, where Python is told to write no such files
+    (PYTHONDONTWRITEBYTECODE).
+    """
+    for folder in ("python/allcores", "benches"):
+        compileall.compile_dir(ROOT / folder, quiet=1)
+
+
+def figure(python: str, arguments: list[str], limit_s: float) -> float:
+    """Run a module with arguments, and return the figure that it prints on a line of its own."""
+    output = run([python, "-m", *arguments], limit_s)
+    figures = [line.split()[1] for line in output.splitlines() if line.startswith("figure ")]
+    if len(figures) != 1:
+        raise RuntimeError("it ended without a figure")
+    return float(figures[0])
 
 
 def run(command: list[str], limit_s: float) -> str:

@@ -28,6 +28,14 @@ def python(name: str) -> str | None:
     return str(FOLDER / name / "bin" / "python") if _note(name, "installed") else None
 
 
+def here(name: str) -> str:
+    """That interpreter; RuntimeError says why there is none."""
+    found = python(name)
+    if found is None:
+        raise RuntimeError(state(name))
+    return found
+
+
 def state(name: str) -> str:
     """Its version, or why there is none."""
     if not PEERS[name].requirement:

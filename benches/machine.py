@@ -20,7 +20,7 @@ def circumstances() -> dict[str, str]:
         "commit": _commit(),
         "load": f"{os.getloadavg()[0]:.2f} before the run",
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "command": " ".join(["python -m benches.run", *sys.argv[1:]]),
+        "command": " ".join([f"python -m benches.{Path(sys.argv[0]).stem}", *sys.argv[1:]]),
     }
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benches import carriers, channels, mappings, nocuda
-from benches.workers import Dask, Joblib, Loky, Mpire, OfExecutor, OfPool, Pebble, RayTasks
+from benches.workers import Dask, Joblib, Loky, Loop, Mpire, OfExecutor, OfPool, Pebble, RayTasks
 
 
 class Peer(NamedTuple):
@@ -151,8 +151,9 @@ PEERS: dict[str, Peer] = {
         ("multiprocessing.pool", "concurrent.futures.thread"),
         lambda pools, _, start: OfPool(pools.ThreadPool(2)),
         lambda _, cf, start: OfExecutor(cf.ThreadPoolExecutor(2)),
-        can="call pool submit",
+        can="zoo call pool submit",
     ),
+    "serial": Peer((), lambda start: Loop(None), can="zoo"),
     "loky": Peer(
         ("loky",),
         lambda loky, start: Loky(loky.get_reusable_executor(2)),

@@ -16,7 +16,6 @@ medians with the smallest and largest figure, and their ratio to the standard li
 from __future__ import annotations
 
 import argparse
-import compileall
 import json
 import os
 import statistics
@@ -76,7 +75,7 @@ class Row(NamedTuple):
         if self.least and "allcores" in self.figures:
             times = f"allcores: {self.floor_ratios()['allcores']:.3g} times that"
             lines.append(
-                f"    floor {_number(self.least)} {self.unit}: {FLOORS[self.floor].what}; {times}"
+                f"    floor {digits(self.least)} {self.unit}: {FLOORS[self.floor].what}; {times}"
             )
         return lines
 
@@ -101,10 +100,7 @@ def main() -> int:
     """Run the cases asked for and print the table."""
     options = _options()
     fresh.adopt_orphans()
-    # As an installer does it for the others: every child would compile anew what it imports,
-    # where Python is told to write no such files (PYTHONDONTWRITEBYTECODE).
-    for folder in ("python/allcores", "benches"):
-        compileall.compile_dir(fresh.ROOT / folder, quiet=1)
+    fresh.compile_all()
     facts = circumstances()
     for key, value in [*facts.items(), *((name, install.state(name)) for name in options.peers)]:
         print(f"{key:18} {value}")
@@ -199,7 +195,9 @@ def _floors(cases: list[str], rounds: int) -> dict[str, dict[str, Any]]:
         for name, floor in floors.items():
             if "failed" not in floor:
                 try:
-                    floor["figures"].append(_figure([sys.executable, "-m", "benches.floors", name]))
+                    floor["figures"].append(
+                        fresh.figure(sys.executable, ["benches.floors", name], LIMIT_S)
+                    )
                 except RuntimeError as error:
                     floor["failed"] = str(error)
     for name, floor in floors.items():
@@ -253,18 +251,7 @@ def _spread(figures: list[float]) -> str:
 
 
 def _measure(case: str, library: str) -> float:
-    python = install.python(library)
-    if python is None:
-        raise RuntimeError(install.state(library))
-    return _figure([python, "-m", "benches.measure", case, library])
-
-
-def _figure(command: list[str]) -> float:
-    output = fresh.run(command, LIMIT_S)
-    figures = [line.split()[1] for line in output.splitlines() if line.startswith("figure ")]
-    if len(figures) != 1:
-        raise RuntimeError("it ended without a figure")
-    return float(figures[0])
+    return fresh.figure(install.here(library), ["benches.measure", case, library], LIMIT_S)
 
 
 if __name__ == "__main__":

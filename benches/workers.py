@@ -42,6 +42,16 @@ class OfPool:
         return self._pool.apply(function, (item,))
 
 
+class Loop(OfPool):
+    """No workers: the caller does it."""
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def map(self, function: Function, items: Sequence[Any], size: int | None = None) -> Any:
+        return [function(item) for item in items]
+
+
 class Mpire(OfPool):
     def __exit__(self, *_: object) -> None:
         self._pool.terminate()

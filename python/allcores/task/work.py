@@ -5,6 +5,7 @@ The loop itself is the core's (crates/allcores-py/src/task/serve.rs); here is wh
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import signal
@@ -16,7 +17,7 @@ from typing import Any, NoReturn
 
 from allcores import _core, budget, pickling
 from allcores.launch import tether
-from allcores.process import ForkServerProcess, SpawnProcess
+from allcores.process import ForkProcess, ForkServerProcess, SpawnProcess
 from allcores.task.records import (
     CANCELLED_WORDS,
     INITIALIZING,
@@ -73,6 +74,10 @@ def main(
 
         signal.signal(signal.SIGINT, _ignore)
         between = Between()
+    elif type(me) is ForkProcess and "t" not in sys.abiflags:
+        # What came with the fork is shared with the parent for as long as nothing writes there, and
+        # a collection writes to every object. (So does this without the GIL, where it marks each.)
+        gc.freeze()
     loaded = set(sys.modules)
     while _serve(link, initializer, initargs, maxtasks, loaded, between is not None):
         me = between.next()  # type: ignore[union-attr]
