@@ -406,16 +406,15 @@ pub fn release(offset: Offset) -> Result<()> {
         crash_point!("alloc.release: class counts more");
     }
     // The block used last is the one in the processor's cache: take it first next time. But not
-    // where others take theirs.
+    // where others take theirs: there one looks when there is no room in the own chunk.
     let look = LOOK[class].load(Relaxed);
-    if look >> 32 == index as u64 || look == u64::MAX {
+    let hint = hint(arena, class);
+    if look >> 32 == index as u64 {
         LOOK[class].store(
             (index as u64) << 32 | (inside / SIZES[class]) as u64,
             Relaxed,
         );
-    }
-    let hint = hint(arena, class);
-    if hint.load(Relaxed) != index as u64 + 1 {
+    } else if look != u64::MAX && hint.load(Relaxed) != index as u64 + 1 {
         hint.store(index as u64 + 1, Relaxed);
         crash_point!("alloc.release: hint");
     }
