@@ -22,7 +22,7 @@ use std::mem::{align_of, size_of};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
 
-use crate::alloc::CLASSES;
+use crate::alloc::{CLASSES, GROUPS};
 use crate::error::{Error, Result};
 use crate::os;
 use crate::slot::{SLOT_BYTES, SLOTS};
@@ -33,8 +33,8 @@ pub type Offset = u64;
 
 /// Bytes of a chunk, the unit in which memory is taken from the system.
 pub const CHUNK: usize = 64 << 10;
-/// Bytes of a chunk's descriptor.
-pub const CHUNK_DESCRIPTOR: usize = 32;
+/// Bytes of a chunk's descriptor: a cache line, as two processes may use neighbours.
+pub const CHUNK_DESCRIPTOR: usize = 64;
 /// Bytes of words for the blocks of one chunk.
 pub const CHUNK_METAS: usize = CHUNK / 64 * 16;
 /// Where the slots begin.
@@ -43,7 +43,7 @@ pub const SLOTS_AT: usize = os::PAGE;
 const MAGIC: u64 = u64::from_le_bytes(*b"allcores");
 /// Changes whenever the meaning of any byte in the arena does: processes of different
 /// builds must not share one.
-const LAYOUT: u64 = 2;
+const LAYOUT: u64 = 3;
 
 /// Marks types that may lie in shared memory: valid for every bit pattern, all
 /// fields atomic, no padding that matters, no drop.
@@ -59,9 +59,33 @@ unsafe impl Shared for AtomicU64 {}
 // SAFETY: an array of such types is such a type.
 unsafe impl<T: Shared, const N: usize> Shared for [T; N] {}
 
+/// Keeps what some write out of the cache lines that others use. Processors fetch lines in
+/// pairs.
+#[repr(C, align(128))]
+pub struct Apart<T>(T);
+
+impl<T> std::ops::Deref for Apart<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+/// What is known of the blocks of one size class: hints, all of it.
+#[repr(C)]
+pub struct Class {
+    /// About how many blocks are free.
+    pub free: AtomicU64,
+    /// Where to go on looking for room.
+    pub scan: AtomicU64,
+    /// For each group of processes: the chunk + 1 where one of them gave a block back lately.
+    pub hints: [AtomicU64; GROUPS],
+}
+
 /// The first page.
 #[repr(C)]
 pub struct Header {
+    // Read with each operation, and hardly ever changed.
     magic: AtomicU64,
     layout: AtomicU64,
     session: AtomicU64,
@@ -71,9 +95,11 @@ pub struct Header {
     pub slots_used: AtomicU64,
     /// Chunks below this index have been used.
     pub chunks_used: AtomicU64,
-    /// Guards the states of chunks.
-    pub chunk_lock: AtomicU32,
-    _pad: AtomicU32,
+    /// When somebody last looked for the dead just because it had time; `os::monotonic`.
+    pub looked: AtomicU64,
+    /// Guards the states of chunks. Whoever waits for it looks at it again and again, so what is
+    /// changed under it lies elsewhere.
+    pub chunk_lock: Apart<AtomicU32>,
     /// A change of chunk states under way: first chunk and count, 0 when none is.
     pub chunk_intent: [AtomicU64; 2],
     /// No chunk below this index is free. A hint.
@@ -82,14 +108,8 @@ pub struct Header {
     pub chunks_warm: AtomicU64,
     /// When a large block was last given back; `os::monotonic`.
     pub warm_at: AtomicU64,
-    /// By size class: a chunk that had room lately. A hint.
-    pub class_hint: [AtomicU64; CLASSES],
-    /// By size class: about how many blocks are free.
-    pub class_free: [AtomicU64; CLASSES],
-    /// By size class: where to go on looking for room.
-    pub class_scan: [AtomicU64; CLASSES],
-    /// When somebody last looked for the dead just because it had time; `os::monotonic`.
-    pub looked: AtomicU64,
+    /// By size class.
+    pub classes: [Apart<Class>; CLASSES],
 }
 // SAFETY: atomics only.
 unsafe impl Shared for Header {}

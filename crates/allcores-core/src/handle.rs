@@ -355,6 +355,7 @@ pub fn bury_stillborn() {
 extern "C" fn after_fork_child() {
     supervise::after_fork_child();
     frozen::after_fork(true);
+    alloc::forget_places();
     let mut own = OWN.lock();
     own.unborn.clear();
     let prepared = own.prepared.take();

@@ -15,7 +15,7 @@
 //! one starts again; every step of the recovery can be repeated.
 
 use std::sync::atomic::{
-    AtomicU32, AtomicU64,
+    AtomicBool, AtomicU32, AtomicU64,
     Ordering::{Relaxed, SeqCst},
 };
 
@@ -75,7 +75,9 @@ const _: () = assert!(size_of::<Slot>() == SLOT_BYTES);
 /// This process's owner; 0 before the first use and in a new child of fork.
 static ME: AtomicU32 = AtomicU32::new(0);
 /// This process was forked with objects that it could not take over.
-static LOST: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+static LOST: AtomicBool = AtomicBool::new(false);
+/// There was no slot left for the child that this process is about to fork, or is.
+static FULL: AtomicBool = AtomicBool::new(false);
 /// One thread of a process at a time claims or recovers: the kernel's byte locks do not
 /// tell threads of one process apart.
 static CLAIMING: Spin<()> = Spin::new(());
@@ -155,6 +157,9 @@ pub fn joined() -> Owner {
 
 #[cold]
 fn join() -> Result<Owner> {
+    if LOST.load(SeqCst) && FULL.load(SeqCst) {
+        return Err(Error::TooManyProcesses);
+    }
     if LOST.load(SeqCst) {
         return Err(Error::Stale {
             what: "object that this process inherited: it was stopped while being forked",
@@ -419,7 +424,9 @@ pub fn fork_prepare() -> Option<Owner> {
     if me == 0 {
         return None;
     }
-    claim(FORKING, me).ok()
+    let claimed = claim(FORKING, me);
+    FULL.store(claimed == Err(Error::TooManyProcesses), SeqCst);
+    claimed.ok()
 }
 
 /// In the parent, after fork, successful or not.

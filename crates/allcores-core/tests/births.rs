@@ -4,10 +4,12 @@ mod common;
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
+use allcores_core::arena::SLOTS_AT;
 use allcores_core::handle::Handle;
 use allcores_core::object::Kind;
-use allcores_core::{alloc, slot};
-use common::{Child, child};
+use allcores_core::slot::{SLOT_BYTES, SLOTS};
+use allcores_core::{Error, alloc, slot};
+use common::{Child, alone, child};
 
 /// In shared memory: children of fork wait in their first step.
 static HELD: std::sync::OnceLock<&'static AtomicBool> = std::sync::OnceLock::new();
@@ -20,6 +22,7 @@ extern "C" fn wait_here() {
 
 #[test]
 fn a_child_that_comes_after_its_parent_has_ended_has_all_it_inherited() {
+    let _alone = alone();
     // SAFETY: a new mapping, which stays; zeroes are a false.
     HELD.get_or_init(|| unsafe {
         let shared = libc::mmap(
@@ -71,4 +74,30 @@ fn a_child_that_comes_after_its_parent_has_ended_has_all_it_inherited() {
         alloc::meta(offset).is_err()
             || alloc::state(alloc::meta(offset).unwrap().word.load(SeqCst)) == alloc::FREE
     );
+}
+
+#[test]
+fn a_child_for_which_there_is_no_slot_is_told_so() {
+    let _alone = alone();
+    let me = slot::me().unwrap();
+    let held = Handle::publish(alloc::reserve(Kind::Raw, 64, true).unwrap()).unwrap();
+    let arena = allcores_core::arena::arena().unwrap();
+    let all = SLOTS * SLOT_BYTES;
+    arena.commit(SLOTS_AT as u64, all).unwrap();
+    let taken = arena.header().slots_used.load(SeqCst) as usize;
+    let words = arena.words(SLOTS_AT as u64, all / 8).unwrap();
+    let others = || (0..SLOTS).filter(|&i| i != slot::index(me));
+    // Nobody's, but not free either: state and generation are the lower half of the first word.
+    let before: Vec<_> = others()
+        .map(|i| words[i * SLOT_BYTES / 8].load(SeqCst))
+        .collect();
+    others().for_each(|i| words[i * SLOT_BYTES / 8].store(1 << 2 | 1, SeqCst));
+    arena.header().slots_used.store(SLOTS as u64, SeqCst);
+    let status = child(|| matches!(slot::me(), Err(Error::TooManyProcesses))).wait();
+    for (i, word) in others().zip(before) {
+        words[i * SLOT_BYTES / 8].store(word, SeqCst);
+    }
+    arena.header().slots_used.store(taken as u64, SeqCst);
+    assert_eq!(status, 0);
+    drop(held);
 }

@@ -32,7 +32,20 @@ pub fn no_pulse() -> Result<()> {
     Ok(())
 }
 
-/// One look. Who looks again and again lets the others get on in between.
+/// How long one looks; here as short as can be.
+pub struct Look;
+
+/// For any wait.
+pub static SHORT: Look = Look;
+
+impl Look {
+    /// One look. Who looks again and again lets the others get on in between.
+    pub fn spin(&self, ready: impl FnMut() -> bool) -> bool {
+        spin(ready)
+    }
+}
+
+/// For any wait.
 pub fn spin(mut ready: impl FnMut() -> bool) -> bool {
     let ready = ready();
     if ready {

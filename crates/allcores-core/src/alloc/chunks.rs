@@ -11,8 +11,8 @@ use std::sync::atomic::Ordering::*;
 
 use super::warm::{in_use, may_grow, may_keep};
 use super::{
-    FREE, Meta, RESERVED, SIZES, chunk, dec64, free_word, generation, meta_in, pack, per_chunk,
-    state,
+    FREE, Meta, RESERVED, SIZES, chunk, free_word, generation, hint, in_steps, lower, meta_in,
+    pack, per_chunk, state,
 };
 use crate::arena::{Arena, CHUNK, Offset};
 use crate::crash::crash_point;
@@ -171,7 +171,7 @@ fn take_chunks(arena: &Arena, n: usize, bytes: usize) -> Result<(usize, bool)> {
             crash_point!("alloc.chunks: refused, given back");
             for i in start..start + n {
                 if chunk(arena, i)?.state.swap(HOLE, Release) == EMPTY {
-                    dec64(&header.chunks_warm);
+                    lower(&header.chunks_warm, 1);
                 }
                 crash_point!("alloc.chunks: refused, a HOLE");
             }
@@ -220,9 +220,10 @@ pub(super) fn open_chunk(arena: &Arena, class: usize) -> Result<usize> {
     crash_point!("alloc.open: no intent");
     chunk.state.store(SMALL | (class as u64) << 8, SeqCst);
     crash_point!("alloc.open: SMALL");
-    header.class_free[class].fetch_add(n as u64, Relaxed);
+    let counted = in_steps(class, n) as u64;
+    header.classes[class].free.fetch_add(counted, Relaxed);
     crash_point!("alloc.open: class counts");
-    header.class_hint[class].store(index as u64, Relaxed);
+    hint(arena, class).store(index as u64 + 1, Relaxed);
     crash_point!("alloc.open: hint");
     Ok(index)
 }
@@ -253,8 +254,11 @@ pub(super) fn close_chunk(arena: &Arena, index: usize, class: usize) -> Result<(
         crash_point!("alloc.close: in use, SMALL again");
         return Ok(());
     }
-    let before = header.class_free[class].load(Relaxed);
-    header.class_free[class].store(before.saturating_sub(n as u64), Relaxed);
+    let all_free = &header.classes[class].free;
+    let left = all_free
+        .load(Relaxed)
+        .saturating_sub(in_steps(class, n) as u64);
+    all_free.store(left, Relaxed);
     crash_point!("alloc.close: class counts");
     free_chunks(arena, index, 1)
 }

@@ -36,6 +36,10 @@ pub use warm::cool;
 /// Number of size classes.
 pub const CLASSES: usize = 20;
 
+/// Processes that look into different chunks first, so that they don't write to the same cache
+/// lines. A guess: of each class as many chunks may be open for nothing.
+pub const GROUPS: usize = 14;
+
 /// Sizes of small blocks: multiples of a cache line that fill a chunk well.
 const SIZES: [usize; CLASSES] = [
     64, 128, 192, 256, 320, 448, 512, 640, 896, 1024, 1344, 2048, 2688, 4096, 5440, 8192, 10880,
@@ -105,10 +109,10 @@ struct Chunk {
     state: AtomicU64,
     /// In a HEAD: the number of chunks.
     len: AtomicU64,
-    _reserved: AtomicU64,
     /// In a SMALL: about how many blocks are free.
     free: AtomicU32,
     _pad: AtomicU32,
+    _reserved: [AtomicU64; 5],
 }
 // SAFETY: atomics only.
 unsafe impl Shared for Chunk {}
@@ -121,6 +125,41 @@ static LOOK: [AtomicU64; CLASSES] = [const { AtomicU64::new(u64::MAX) }; CLASSES
 
 fn per_chunk(class: usize) -> usize {
     CHUNK / SIZES[class]
+}
+
+/// The free blocks of a class are counted in steps of so many, chunk by chunk, so that a block
+/// that comes or goes seldom changes what all processes share.
+fn step(class: usize) -> usize {
+    (per_chunk(class) / 8).max(2)
+}
+
+/// So many free blocks of one chunk, to the nearest step: a chunk of which most is free or most
+/// is taken, as nearly all are, is far from the next one.
+fn in_steps(class: usize, free: usize) -> usize {
+    (free + step(class) / 2) / step(class) * step(class)
+}
+
+/// Whether the count in steps is another one with a block less.
+fn is_edge(class: usize, free: usize) -> bool {
+    (free + step(class) / 2).is_multiple_of(step(class))
+}
+
+/// How many chunks' worth of free blocks a class may have before one looks for these instead of
+/// opening a chunk: one for each process, as far as there are groups.
+fn spread(arena: &Arena) -> usize {
+    (arena.header().slots_used.load(Relaxed) as usize).clamp(1, GROUPS)
+}
+
+/// Where processes like this one look first.
+fn hint(arena: &Arena, class: usize) -> &'static AtomicU64 {
+    &arena.header().classes[class].hints[slot::index(slot::joined()) % GROUPS]
+}
+
+/// In a new child of fork: it looks for chunks of its own.
+pub(crate) fn forget_places() {
+    for look in &LOOK {
+        look.store(u64::MAX, Relaxed);
+    }
 }
 
 fn class_for(bytes: usize) -> Option<usize> {
@@ -359,22 +398,28 @@ pub fn release(offset: Offset) -> Result<()> {
     crash_point!("alloc.release: FREE");
     // A crash between here and there makes the hints too low by one, until the recovery has
     // counted anew. One that another is just setting right may be below zero for a moment.
-    let free = chunk.free.fetch_add(1, Relaxed).wrapping_add(1);
+    let free = chunk.free.fetch_add(1, Relaxed).wrapping_add(1) as usize;
     crash_point!("alloc.release: chunk counts one more");
-    let header = arena.header();
-    let all_free = header.class_free[class]
-        .fetch_add(1, Relaxed)
-        .wrapping_add(1);
-    crash_point!("alloc.release: class counts one more");
-    // The block used last is the one in the processor's cache: take it first next time.
-    LOOK[class].store(
-        (index as u64) << 32 | (inside / SIZES[class]) as u64,
-        Relaxed,
-    );
-    header.class_hint[class].store(index as u64, Relaxed);
-    crash_point!("alloc.release: hint");
+    let all_free = &arena.header().classes[class].free;
+    if is_edge(class, free) {
+        all_free.fetch_add(step(class) as u64, Relaxed);
+        crash_point!("alloc.release: class counts more");
+    }
+    // The block used last is the one in the processor's cache: take it first next time. But not
+    // where others take theirs: there one looks when there is no room in the own chunk.
+    let look = LOOK[class].load(Relaxed);
+    let hint = hint(arena, class);
+    if look >> 32 == index as u64 {
+        LOOK[class].store(
+            (index as u64) << 32 | (inside / SIZES[class]) as u64,
+            Relaxed,
+        );
+    } else if look != u64::MAX && hint.load(Relaxed) != index as u64 + 1 {
+        hint.store(index as u64 + 1, Relaxed);
+        crash_point!("alloc.release: hint");
+    }
     let n = per_chunk(class);
-    if free as usize >= n && all_free as usize > 4 * n {
+    if free >= n && all_free.load(Relaxed) as usize > (spread(arena) + 3) * n {
         close_chunk(arena, index, class)?;
     }
     Ok(())
@@ -394,17 +439,18 @@ fn reserve_small(arena: &Arena, me: Owner, kind: Kind, class: usize) -> Result<O
     {
         return Ok(found);
     }
-    let header = arena.header();
-    let hint = header.class_hint[class].load(Relaxed) as usize;
-    if hint < arena.chunks_used()
-        && let Some(found) = take_from(arena, me, kind, class, hint, 0)?
+    let hint = hint(arena, class).load(Relaxed) as usize;
+    if (1..=arena.chunks_used()).contains(&hint)
+        && let Some(found) = take_from(arena, me, kind, class, hint - 1, 0)?
     {
         return Ok(found);
     }
-    // Worth a search when there are as many free blocks as a new chunk would bring.
-    if header.class_free[class].load(Relaxed) as usize >= per_chunk(class) {
+    // Worth a search when there are as many free blocks as new chunks would bring.
+    let known = &arena.header().classes[class];
+    let enough = in_steps(class, per_chunk(class)) * spread(arena);
+    if known.free.load(Relaxed) as usize >= enough {
         let used = arena.chunks_used();
-        let start = header.class_scan[class].load(Relaxed) as usize % used.max(1);
+        let start = known.scan.load(Relaxed) as usize % used.max(1);
         for step in 0..used {
             let index = (start + step) % used;
             let chunk = chunk(arena, index)?;
@@ -412,13 +458,13 @@ fn reserve_small(arena: &Arena, me: Owner, kind: Kind, class: usize) -> Result<O
                 && chunk.free.load(Relaxed) > 0
                 && let Some(found) = take_from(arena, me, kind, class, index, 0)?
             {
-                header.class_scan[class].store(index as u64, Relaxed);
+                known.scan.store(index as u64, Relaxed);
                 crash_point!("alloc.reserve: where to scan");
                 return Ok(found);
             }
         }
         // The hint was too high: whoever died between two counters left it so.
-        header.class_free[class].store(0, Relaxed);
+        known.free.store(0, Relaxed);
         crash_point!("alloc.reserve: class count put right");
     }
     // A new chunk may be emptied by others before we get a block, so try more than once.
@@ -448,8 +494,8 @@ fn take_from(
         return Ok(None);
     }
     let n = per_chunk(class);
-    for step in 0..n {
-        let block = (from + step) % n;
+    for i in 0..n {
+        let block = (from + i) % n;
         let meta = meta_in(arena, index, block)?;
         let word = meta.word.load(Relaxed);
         if state(word) != FREE {
@@ -472,10 +518,15 @@ fn take_from(
             crash_point!("alloc.take: put back, as the chunk is closed");
             return Ok(None);
         }
-        dec(&chunk.free);
+        let before = chunk.free.fetch_sub(1, Relaxed) as usize;
         crash_point!("alloc.take: chunk counts one less");
-        dec64(&arena.header().class_free[class]);
-        crash_point!("alloc.take: class counts one less");
+        if before == 0 {
+            chunk.free.store(0, Relaxed);
+            crash_point!("alloc.take: count of a chunk put right");
+        } else if is_edge(class, before) {
+            lower(&arena.header().classes[class].free, step(class) as u64);
+            crash_point!("alloc.take: class counts less");
+        }
         LOOK[class].store((index as u64) << 32 | ((block + 1) % n) as u64, Relaxed);
         return Ok(Some(arena.data_at(index) + (block * SIZES[class]) as u64));
     }
@@ -485,21 +536,9 @@ fn take_from(
     Ok(None)
 }
 
-/// One less, but not below zero: hints may be off after a crash.
-fn dec(hint: &AtomicU32) {
-    if hint.fetch_sub(1, Relaxed) == 0 {
-        crash_point!("alloc.hint: of a chunk below zero");
-        hint.store(0, Relaxed);
-        crash_point!("alloc.hint: of a chunk put right");
-    }
-}
-
-fn dec64(hint: &AtomicU64) {
-    if hint.fetch_sub(1, Relaxed) == 0 {
-        crash_point!("alloc.hint: of a class below zero");
-        hint.store(0, Relaxed);
-        crash_point!("alloc.hint: of a class put right");
-    }
+/// Takes so many off, but not below zero: hints may be off after a crash.
+fn lower(hint: &AtomicU64, by: u64) {
+    let _ = hint.fetch_update(Relaxed, Relaxed, |seen| Some(seen.saturating_sub(by)));
 }
 
 /// Calls `visit` for each block that is not free: place, words.
@@ -568,9 +607,10 @@ pub fn recount() -> Result<()> {
             chunk.free.fetch_max(free, Relaxed);
             crash_point!("alloc.recount: chunk");
         }
-        all[class] += u64::from(free);
+        all[class] += in_steps(class, free as usize) as u64;
     }
-    for (count, free) in arena.header().class_free.iter().zip(all) {
+    for (class, free) in arena.header().classes.iter().zip(all) {
+        let count = &class.free;
         if count.load(Relaxed) < free {
             count.fetch_max(free, Relaxed);
             crash_point!("alloc.recount: class");

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::*};
 
-use allcores_core::arena::{self, CHUNK_DESCRIPTOR, CHUNK_METAS, SLOTS_AT};
+use allcores_core::arena::{self, CHUNK_DESCRIPTOR, CHUNK_METAS, Header, SLOTS_AT};
 use allcores_core::slot::{self, SLOT_BYTES};
 use allcores_core::{alloc, os};
 
@@ -46,7 +46,7 @@ impl Map {
         let arena = arena::arena().unwrap();
         match c.below(16) {
             // The first page: what is used of it.
-            0 => (8 * c.below(80)) as u64,
+            0 => (128 * c.below(size_of::<Header>() / 128) + 8 * c.below(7)) as u64,
             1 | 2 => (SLOTS_AT + SLOT_BYTES * c.below(self.slots) + 8 * c.below(6)) as u64,
             3 => {
                 let chunk = arena.chunk_at(c.below(self.chunks));
