@@ -39,6 +39,8 @@ class _Launched(BaseProcess):
     # Ours is kept apart from it, in `_method`.
     _start_method: Any = None
     _method: str | None = None
+    # Who starts several in a row sees to it that they are watched.
+    _is_one_of_many = False
 
     def start(self) -> None:
         """Start the process, once.
@@ -52,6 +54,10 @@ class _Launched(BaseProcess):
         except OSError as error:
             refusal.explain(error)
             raise
+        if not self._is_one_of_many:
+            self._watch()
+
+    def _watch(self) -> None:
         # What it holds is given back the moment it dies, whoever waits for it or not.
         _core.watch(self._popen.pid)  # type: ignore[attr-defined]
 

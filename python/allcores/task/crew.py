@@ -78,6 +78,7 @@ class Crew:
             # (Of this object it is to know nothing: a forgotten pool is collected.)
             leases = self._leases
             line.hearing = Hearing(lambda: list(leases.values()))
+        self._begun: list[Any] = []  # workers that nobody watches yet
         self._watch: Watch | None = None
         if max_memory is not None:
             from allcores.task import watch
@@ -88,13 +89,26 @@ class Crew:
         """Start workers until there are enough, all at once."""
         made = [self._prepare() for _ in range(self.size - len(self.workers))]
         method = getattr(made[0][0], "_method", None) if made else None
-        if method == "fork" and budget.is_numeric():
-            budget.libraries()  # once here instead of once in each
+        if method == "fork":
+            self._prepare_forks()
         # Those that the fork server or new interpreters make are asked for before any is awaited.
         waiting = blank.count(method) + reserve.reserve.count()
         with blank.ahead(method, len(made) - waiting if len(made) > 1 else 0):
-            for worker, lease in made:
-                self._start(worker, lease)
+            try:
+                for worker, lease in made:
+                    self._start(worker, lease)
+            finally:
+                # All at once: a thread watches them, which would end and begin with each fork.
+                begun, self._begun = self._begun, []
+                for worker in begun:
+                    worker._watch()
+
+    def _prepare_forks(self) -> None:
+        """Do once here what each forked worker would do as it starts."""
+        if budget.is_numeric():
+            budget.libraries()
+        if self.line.hearing is not None:
+            from allcores.task import logs, tell  # noqa: F401
 
     def _prepare(self) -> tuple[Any, death.Lease]:
         lease = death.Lease()
@@ -123,7 +137,10 @@ class Crew:
         if work.keeps(worker, self._start_args[0], self._start_args[2]):
             self._settings[id(worker)] = found = reserve.settings(worker)
         if found is None or not reserve.reserve.start(worker, found):
+            worker._is_one_of_many = True
             worker.start()
+            if hasattr(worker, "_watch"):  # it is of ours
+                self._begun.append(worker)
         self._leases[id(worker)] = lease
         self.workers.append(worker)
         if self._watch is not None:
