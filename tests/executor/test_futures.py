@@ -189,6 +189,25 @@ def test_a_callback_may_submit(executor: Any) -> None:
     assert [future.result() for future in futures] == [x * x for x in range(1000)]
 
 
+def test_a_result_does_not_wait_for_callbacks(executor: Any) -> None:
+    """Who holds the lock that a future's own callback wants gets its result all the same."""
+    lock = threading.Lock()
+    called = threading.Event()
+
+    def note(_: Any) -> None:
+        with lock:
+            called.set()
+
+    gate = allcores.Event()
+    with lock:
+        future = executor.submit(gate.wait)
+        future.add_done_callback(note)
+        gate.set()
+        assert future.result() is True
+        assert not called.is_set()
+    assert called.wait(50)
+
+
 def test_a_cancelled_future_calls_back_and_wakes_who_waits(busy: Any) -> None:
     future = busy.submit(square, 1)
     got: list[Any] = []

@@ -132,6 +132,51 @@ def test_a_callback_that_is_due_runs_though_the_pool_ends(forked: Any) -> None:
     assert sorted(called) == [i * i for i in range(300)]
 
 
+def test_callbacks_run_one_after_the_other_in_the_order_of_results(fork: Any) -> None:
+    called: list[tuple[int, int]] = []
+    with fork.Pool(1) as pool:
+        results = [
+            pool.apply_async(
+                square, (i,), callback=lambda value: called.append((value, threading.get_ident()))
+            )
+            for i in range(500)
+        ]
+        assert results[-1].get() == 499**2
+        assert [value for value, _ in called] == [i * i for i in range(500)]
+        assert len({thread for _, thread in called}) == 1
+        assert called[0][1] != threading.get_ident()
+    pool.join()
+
+
+def test_an_error_callback_has_run_when_the_error_is_raised(forked: Any) -> None:
+    """Also when another call's `get` has taken the failure off."""
+    for _ in range(100):
+        errors: list[Any] = []
+        failing = forked.map_async(square, [1, "a", 3], 1, error_callback=errors.append)
+        assert forked.map(square, range(20), 1)[3] == 9
+        with pytest.raises(TypeError):
+            failing.get()
+        assert [type(error) for error in errors] == [TypeError]
+
+
+def test_what_ends_one_callback_costs_no_other(forked: Any) -> None:
+    reported: list[Any] = []
+    called: list[int] = []
+    before, threading.excepthook = threading.excepthook, reported.append
+
+    def leave(value: int) -> None:
+        called.append(value)
+        raise SystemExit(3)
+
+    try:
+        results = [forked.apply_async(square, (i,), callback=leave) for i in range(10)]
+        assert [result.get() for result in results] == [i * i for i in range(10)]
+    finally:
+        threading.excepthook = before
+    assert sorted(called) == [i * i for i in range(10)]
+    assert {args.exc_type for args in reported} == {SystemExit}
+
+
 def test_a_callback_that_fails_is_reported_and_costs_nothing_else(forked: Any) -> None:
     reported: list[Any] = []
     before, threading.excepthook = threading.excepthook, reported.append

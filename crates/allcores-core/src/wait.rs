@@ -128,7 +128,7 @@ impl Look {
                 if ready() {
                     // Worth it: allow a little more, at least twice what it took.
                     let took = start.elapsed().as_nanos() as u32;
-                    let more = (budget + budget / 8).max(took * 2);
+                    let more = (budget + budget / 8).max(took.saturating_mul(2));
                     self.budget.store(more.clamp(self.min, self.max), Relaxed);
                     return true;
                 }

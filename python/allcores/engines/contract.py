@@ -82,7 +82,7 @@ class Engine(ABC):
         """
         number = next(self._numbers)
         if number > self._highest:
-            number = self._number_anew()
+            number = self._number_anew(number)
         self._last_job = number
         self.jobs[number] = job
         timeout = job._options.timeout
@@ -92,16 +92,15 @@ class Engine(ABC):
             self.ring_bell()  # somebody has a clock to watch
         return number
 
-    def _number_anew(self) -> int:
+    def _number_anew(self, number: int) -> int:
         with self._numbering:
-            self._highest = 0
-            while True:
-                number = next(self._numbers)
-                if number > _LAST_JOB:
+            while number > _LAST_JOB or number in self.jobs:
+                if number > _LAST_JOB and next(self._numbers) > _LAST_JOB:
+                    self._highest = 0
                     self._numbers = itertools.count(1)
                     self._count_anew()
-                elif number not in self.jobs:
-                    return number
+                number = next(self._numbers)
+            return number
 
     def _count_anew(self) -> None:  # noqa: B027
         """Job numbers begin at 1 again."""
@@ -267,11 +266,10 @@ class Engine(ABC):
             job: the job.
         """
 
-    def put_off(self, job: Any, what: Callable[[], object]) -> bool:
+    def put_off(self, what: Callable[[], object]) -> bool:
         """Have code of the user's called later, in a thread that is in the middle of nothing else.
 
         Args:
-            job: what it belongs to. Who waits for just that may call it as well.
             what: calls it.
 
         Returns:

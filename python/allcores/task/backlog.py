@@ -39,6 +39,8 @@ class FutureLine(Line):
         started: there is a keeper, which gives the rings back in the end.
     """
 
+    drops_callbacks = False  # a future calls back whatever it comes to
+
     def __init__(self) -> None:
         super().__init__()
         self.posting = threading.RLock()
@@ -211,6 +213,7 @@ class FutureLine(Line):
         """Forget everything, in the copy that a fork has made of it."""
         self.posting, self.settling = threading.RLock(), threading.RLock()
         self.draining = threading.Lock()
+        self.keeps, self.put_by = False, deque()
         self._cancelled = memoryview(bytearray(8 * CANCELLED_WORDS)).cast("Q")
         self.state = TERMINATE
         self.broken = _elsewhere

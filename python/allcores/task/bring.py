@@ -187,6 +187,7 @@ def _fail(line: Line, job: Any, part: int, error: Exception) -> None:
         job._abort(line.why_over())  # the ring was taken away under this thread
     else:
         job._failed(part, error)
+        line.poke()  # its callback may be put by
 
 
 def _post(

@@ -104,7 +104,7 @@ class Packed:
         self._known: WeakKeyDictionary[Any, tuple[object, Function]] = WeakKeyDictionary()
         # The latest, which the next call is likely to be of: (function, mark, packed, found), where
         # found is the module of one that is importable, or the names that a constant one asks for.
-        self._latest: tuple[Any, object, Any, Any] = (None, None, None, ())
+        self._latest: tuple[Any, object, Any, Any] = (self, None, None, ())
         # The others by name and content, the latest last; what keeps its large buffers, for one
         # of a single call: they are not copied again as long as they are the same.
         self._contents: OrderedDict[tuple[str, bytes], Function | Refs] = OrderedDict()

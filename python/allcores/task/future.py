@@ -241,7 +241,7 @@ class Future(Job, _StdFuture):  # type: ignore[type-arg]
             condition.notify_all()
         self._line.finish(self._job)
         self._tell()
-        if self._done_callbacks and not self._line.put_off(self, self._call_back):
+        if self._done_callbacks and not self._line.put_off(self._call_back):
             self._call_back()
 
     def _tell(self) -> None:

@@ -20,9 +20,9 @@ from allcores.task.line import SLICE_S, Line
 
 # Should a bell be missed: how long until somebody looks, while something is under way.
 _LOOK_S = 1.0
-# How long after a caller has left the keeper takes over, and how many slices it looks whether
+# How long it waits for a caller that drains just now, and how many slices it looks whether
 # callers still drain before it trusts them to ring. (Guesses.)
-_NEXT_CALL_S = 0.005
+_NEXT_LOOK_S = 0.005
 _PATIENCE = 4
 
 
@@ -58,11 +58,13 @@ class Keeper:
 
 
 def _run(line: Line, crew: Crew, after: Callable[[], object] | None) -> None:
-    _keep(line, crew)
-    line.keeps = False
-    line.call_put_by()
-    if after is not None:
-        after()
+    try:
+        _keep(line, crew)
+    finally:
+        line.keeps = False
+        line.call_put_by()
+        if after is not None:
+            after()
 
 
 def _keep(line: Line, crew: Crew) -> None:
@@ -104,11 +106,13 @@ def _replace(line: Line, crew: Crew, told: bool) -> None:
 
 def _work_or_wait(line: Line, crew: Crew, patience: int) -> int:
     """Deliver results, or sleep; return how many more times to look before a long sleep."""
+    if line.put_by:
+        return patience
     if line.jobs and not line.waiting:
         if _has_company(line):
             # A caller that has just taken a result is likely to come for the next one, and
             # does better without a second thread.
-            _sleep(line, crew, _NEXT_CALL_S)
+            _sleep(line, crew, max(0.0, line.company - time.monotonic()))
             return _PATIENCE
         if line.draining.acquire(False):
             try:
@@ -121,7 +125,7 @@ def _work_or_wait(line: Line, crew: Crew, patience: int) -> int:
             if line.waiting:
                 line.pass_on()
         else:
-            _sleep(line, crew, _NEXT_CALL_S)
+            _sleep(line, crew, _NEXT_LOOK_S)
         return _PATIENCE
     hearing = line.hearing
     listens = hearing is not None and hearing.listens
@@ -154,7 +158,7 @@ def _is_called(line: Line) -> bool:
 
 def _has_company(line: Line) -> bool:
     """Tell whether a caller takes results, or did so just now."""
-    return bool(line.waiting) or time.monotonic() - line.left_at < _NEXT_CALL_S
+    return bool(line.waiting) or time.monotonic() < line.company
 
 
 def _sleep(line: Line, crew: Crew, timeout: float | None, listens: bool = False) -> None:

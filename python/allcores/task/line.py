@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import struct
+import sys
 import threading
 import time
 from collections import deque
@@ -44,6 +45,10 @@ _LOAD_BYTES = 1 << 26
 _BURST = 256
 # Who makes call after call takes results off after so many of them.
 _IN_BETWEEN = 64
+# How long after a caller has taken results it is likely to come for more: one that waited for them,
+# and one that takes them between its calls. (Guesses.)
+_NEXT_CALL_S = 0.005
+_NEXT_POSTS_S = 0.002
 
 
 @cache
@@ -64,6 +69,8 @@ class Line(Engine):
         hearing: takes what workers print, log and warn; None where they keep it.
     """
 
+    drops_callbacks = True  # that are due when it is terminated
+
     def __init__(self) -> None:
         super().__init__()
         self.tasks: Any = _core.Ring(_CELLS, True)
@@ -78,10 +85,9 @@ class Line(Engine):
         self.bell = Bell()
         self.parked = False
         self.draining = threading.Lock()
-        self.left_at = 0.0  # when a caller last stopped draining, by time.monotonic()
+        self.company = 0.0  # until when callers are likely to drain again, by time.monotonic()
         self.keeps = False  # there is a keeper
         self.put_by: deque[Callable[[], object]] = deque()  # for the keeper to call
-        self._served: Any = None  # the job that who drains waits for
         self.functions = Packed()
         self.workers = 1
         self._cores = _cores(os.getpid())
@@ -161,9 +167,17 @@ class Line(Engine):
         """
         if self.parked:
             self.ring_bell()
-        elif not self._posted % _IN_BETWEEN and self.results.qsize():
-            self._serve(None, 0)
-            self.left_at = time.monotonic()
+        elif not self._posted % _IN_BETWEEN and self._has_plain_results():
+            try:
+                if self._serve(0):
+                    self.company = max(self.company, time.monotonic() + _NEXT_POSTS_S)
+            finally:
+                self.pass_on()
+
+    def _has_plain_results(self) -> bool:
+        """Tell whether there are results, and nothing that calls the user's handlers."""
+        results, hearing = self.results, self.hearing
+        return results is not None and results.qsize() > 0 and not (hearing and hearing.listens)
 
     def shut(self, state: str) -> None:
         """Go over to CLOSE or TERMINATE, and let the keeper know.
@@ -180,16 +194,16 @@ class Line(Engine):
         if self.results is not None and self.draining.locked():
             self.results.put(b"", (), 0, None, kind(POKE))
 
-    def put_off(self, job: Any, what: Callable[[], object]) -> bool:
+    def put_off(self, what: Callable[[], object]) -> bool:
         """Leave what calls the user's code to the keeper, for when it doesn't drain.
 
-        That code may wait for a lock of a caller who waits for its own results, and drains.
+        That code may wait for a lock of a caller who waits for its own results, and drains. And it
+        may rely on being called by one thread.
 
         Args:
-            job: what it belongs to. Who waits for just that may call it as well.
             what: calls it.
         """
-        if job is self._served or not self.keeps:
+        if not self.keeps:
             return False
         self.put_by.append(what)
         self.parked = True  # whatever it is doing: the next sleep ends at once
@@ -199,13 +213,20 @@ class Line(Engine):
         return True
 
     def call_put_by(self) -> None:
-        """Call what others have left to the keeper."""
-        while True:
+        """Call what has been left to the keeper so far."""
+        for _ in range(len(self.put_by)):
+            if self.state == TERMINATE and self.drops_callbacks:
+                return
             try:
                 what = self.put_by.popleft()
             except IndexError:
                 return
-            what()
+            try:
+                what()
+            except BaseException:  # a callback may raise anything; the others count as well
+                threading.excepthook(
+                    threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread()))
+                )
             self.poke()  # who waits for that drains, most likely
 
     # In.
@@ -313,30 +334,27 @@ class Line(Engine):
         """Drain results, where no other thread does."""
         if self._keeper_wants:
             baton.acquire(timeout=min(timeout, TAIL_S))
-        elif self.state == TERMINATE or not self._serve(job, timeout, done):
+        elif self.state == TERMINATE or not self._serve(timeout, done):
             baton.acquire(timeout=timeout)
 
-    def _serve(self, job: Any, timeout: float, done: Callable[[], bool] = lambda: False) -> bool:
+    def _serve(self, timeout: float, done: Callable[[], bool] = lambda: False) -> bool:
         """Drain in a caller's thread; return False when another one does.
 
         Args:
-            job: what the caller waits for, if for anything.
             timeout: seconds to wait for the first result.
             done: whether there is nothing more to wait for.
         """
         if not self.draining.acquire(False):
             return False
         try:
-            if not done() and self.state != TERMINATE:
-                self._served = job
+            if not done() and self.state != TERMINATE and self.results is not None:
                 self.drain(min(timeout, self.slice()))
         finally:
-            self._served = None
             self.draining.release()
         return True
 
     def _waited(self) -> None:
-        self.left_at = time.monotonic()
+        self.company = time.monotonic() + _NEXT_CALL_S
         self.pass_on()
 
     def drain(self, timeout: float) -> int:

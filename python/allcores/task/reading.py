@@ -68,7 +68,7 @@ class ReadResult(MapResult):
             timeout: seconds to wait for them when all is read; None for as long as it takes.
         """
         try:
-            while not (self._all_read or self._ready):
+            while not (self._all_read or self._over):
                 self._line.attend(self, self._has_news, None)
                 if self._has_room():
                     self._step()
@@ -80,10 +80,10 @@ class ReadResult(MapResult):
         return super().get(timeout)  # type: ignore[no-any-return]
 
     def _has_news(self) -> bool:
-        return self._ready or self._has_room()
+        return self._over or self._has_room()
 
     def _has_room(self) -> bool:
-        if self._all_read or self._ready or self._line.state == TERMINATE:
+        if self._all_read or self._over or self._line.state == TERMINATE:
             return False
         if self._chunksize == 1:
             under_way = self._next - self._settled
@@ -107,7 +107,7 @@ class ReadResult(MapResult):
         began = time.monotonic_ns()
         batch, ended = self._take(iterator, began)
         with self._lock:
-            if self._ready:
+            if self._over:
                 return
             start = self._next
             self._items.extend(batch)

@@ -35,7 +35,8 @@ class ApplyResult(Job, _std.ApplyResult):  # type: ignore[type-arg]
     _error_callback: ErrorCallback = None
     _ready = False
     _success = False
-    _settled_all = False  # there is nothing to come but the callback
+    _over = False  # there is nothing more to come, but the callback
+    _completed = False
     _value: Any = None
     _batons: Sequence[Any] = ()
     _kept: Any = None
@@ -110,14 +111,14 @@ class ApplyResult(Job, _std.ApplyResult):  # type: ignore[type-arg]
         Returns:
             False when the call had ended.
         """
-        if self._ready:
+        if self._over:
             return False
         self._abort(TaskCancelled("the call was cancelled before it had ended"))
         self._line.stop(self._job)
         return True
 
     def _got(self, part: int, value: Any) -> None:
-        if not self._ready and not self._settled_all:
+        if not self._over:
             self._success, self._value = True, value
             if self._callback is None:
                 self._finish()
@@ -125,14 +126,14 @@ class ApplyResult(Job, _std.ApplyResult):  # type: ignore[type-arg]
                 self._complete()
 
     def _is_open(self, part: int) -> bool:
-        return not self._ready
+        return not self._over
 
     def _repeat(self, part: int) -> None:
         args, kwargs = self._call or ((), {})
         self._line.call(self._kept, self, args, kwargs)
 
     def _failed(self, part: int, error: BaseException) -> None:
-        if not self._ready and not self._settled_all:
+        if not self._over:
             self._success, self._value = False, error
             self._complete()
 
@@ -147,12 +148,13 @@ class ApplyResult(Job, _std.ApplyResult):  # type: ignore[type-arg]
         """Take the whole input: the pool is closed and waited for."""
 
     def _complete(self) -> None:
+        if self._completed:
+            return
+        self._completed = self._over = True
         callback = self._callback if self._success else self._error_callback
         if callback is None:
             self._finish()
-            return
-        self._settled_all = True
-        if not self._line.put_off(self, self._call_back):
+        elif not self._line.put_off(self._call_back):
             self._call_back()
 
     def _call_back(self) -> None:
@@ -167,12 +169,12 @@ class ApplyResult(Job, _std.ApplyResult):  # type: ignore[type-arg]
     def _abort(self, error: BaseException) -> None:
         """Fail, whatever is still missing, without calling back."""
         if not self._ready:
-            if not self._settled_all:
+            if not self._over:
                 self._success, self._value = False, error
             self._finish(early=True)
 
     def _finish(self, early: bool = False) -> None:
-        self._ready = True
+        self._over = self._ready = True
         self._line.finish(self._job, early)
         self._pool = self._kept = self._call = None
         for baton in self._batons:

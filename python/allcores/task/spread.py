@@ -124,7 +124,7 @@ class MapResult(ApplyResult, _std.MapResult):  # type: ignore[type-arg]
                 self._feeding.release()
 
     def _has_room(self) -> bool:
-        if self._next >= self._length or self._ready or self._line.state == TERMINATE:
+        if self._next >= self._length or self._over or self._line.state == TERMINATE:
             return False
         if self._chunksize == 1:
             under_way, most = self._next - self._settled, _REFILL
@@ -142,7 +142,7 @@ class MapResult(ApplyResult, _std.MapResult):  # type: ignore[type-arg]
             self._open[start:stop] = b"\1" * (stop - start)
             self._next = stop
             reached = self._line.each(function, self, self._each, self._items, start, stop)
-            if reached < stop and not self._ready:
+            if reached < stop and not self._over:
                 self._open[reached:stop] = bytes(stop - reached)
                 self._next = reached
             return
@@ -183,7 +183,7 @@ class MapResult(ApplyResult, _std.MapResult):  # type: ignore[type-arg]
         """
         at = current(place)
         left = end(place) - at - 1
-        if left < 1 or self._ready:
+        if left < 1 or self._over:
             return
         spent = (time.monotonic_ns() - lease.start) / (at + 1)
         if left * max([spent, *self._took]) < _WORTH_NS:
@@ -206,7 +206,7 @@ class MapResult(ApplyResult, _std.MapResult):  # type: ignore[type-arg]
     def _got_many(self, parts: Any, values: Any) -> None:
         is_open, results = self._open, self._value
         with self._lock:
-            if self._ready:
+            if self._over:
                 return
             settled = 0
             for part, value in zip(parts, values, strict=True):
@@ -220,12 +220,12 @@ class MapResult(ApplyResult, _std.MapResult):  # type: ignore[type-arg]
     def _got_list(self, part: int, values: list[Any], took: int) -> None:
         with self._lock:
             count = self._counts[part]
-            if self._ready or count == 0:
+            if self._over or count == 0:
                 return
             if len(values) != count:
                 error = RuntimeError(f"{count} items made {len(values)} results; report it")
                 values = [None] * count
-                self._success, self._value, self._ready = False, error, True
+                self._success, self._value, self._over = False, error, True
             else:
                 start = self._starts[part]
                 self._value[start : start + count] = values
@@ -240,7 +240,7 @@ class MapResult(ApplyResult, _std.MapResult):  # type: ignore[type-arg]
     def _look(self) -> None:
         if self._bar is not None:
             self._bar.show(self._settled)
-        if self._ready:
+        if self._over:
             self._complete()
         elif self._settled < self._length:
             self._more()
@@ -252,14 +252,14 @@ class MapResult(ApplyResult, _std.MapResult):  # type: ignore[type-arg]
 
     def _failed(self, part: int, error: BaseException) -> None:
         with self._lock:
-            if self._ready or not self._is_open(part):
+            if self._over or not self._is_open(part):
                 return
             on_error = self._options.on_error
             if on_error == "raise":
                 attach(error, self._value, self._done())
                 self._next = self._length
                 self._success, self._value = False, error
-                self._ready = True  # what else comes in is dropped
+                self._over = True  # what else comes in is dropped
             else:
                 self._open[part] = 0
                 self._value[part] = error if on_error == "return" else _SKIPPED
