@@ -10,7 +10,7 @@ use allcores_core::handle::Handle;
 use allcores_core::object::Kind;
 use allcores_core::ring::{Lease, Ring};
 use allcores_core::wait::{Deadline, SHORT, no_pulse};
-use allcores_core::{alloc, slot};
+use allcores_core::{alloc, crash, slot};
 use common::{Random, alone, child};
 
 const SOON: Duration = Duration::from_millis(20);
@@ -373,4 +373,32 @@ fn a_consumer_goes_on_where_another_was_killed_without_a_recovery() {
         }
     }
     slot::recover_all().unwrap();
+}
+
+#[test]
+fn an_item_taken_beyond_one_under_way_is_not_counted_as_waiting() {
+    let _alone = alone();
+    for ring in rings() {
+        let slow = child(|| {
+            crash::watch(|name| {
+                if name == "ring.put: claimed" {
+                    // SAFETY: stops this process until the other lets it go on.
+                    unsafe { libc::raise(libc::SIGSTOP) };
+                }
+            });
+            put(&ring, 1, 8);
+            true
+        });
+        let mut status = 0;
+        // SAFETY: `status` lives for the call; the child is ours.
+        unsafe { libc::waitpid(slow.0, &mut status, libc::WUNTRACED) };
+        put(&ring, 2, 8);
+        assert_eq!(get(&ring, None, SOON), Some(2));
+        // SAFETY: our own child, not yet waited for.
+        unsafe { libc::kill(slow.0, libc::SIGCONT) };
+        assert_eq!(slow.wait(), 0);
+        assert_eq!(get(&ring, None, SOON), Some(1));
+        assert_eq!(ring.waiting(), 0);
+        assert!(ring.nothing_waits().unwrap());
+    }
 }
