@@ -379,6 +379,9 @@ fn a_consumer_goes_on_where_another_was_killed_without_a_recovery() {
 fn an_item_taken_beyond_one_under_way_is_not_counted_as_waiting() {
     let _alone = alone();
     for ring in rings() {
+        if ring.capacity() == Some(1) {
+            continue;
+        }
         let slow = child(|| {
             crash::watch(|name| {
                 if name == "ring.put: claimed" {
