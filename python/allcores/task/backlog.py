@@ -176,7 +176,7 @@ class FutureLine(Line):
             future: has been cancelled before it had begun.
         """
         if future._job:
-            self._gap = int(future._turn)
+            self._gap = max(self._gap, int(future._turn))
             self.finish(future._job, early=True)
 
     def cancel_pending(self, workers: int) -> None:
@@ -191,10 +191,11 @@ class FutureLine(Line):
         futures = [job for job in [*self.jobs.values(), *self.pending] if isinstance(job, Future)]
         waiting = [future for future in futures if not future.done() and not self.begun(future)]
         idle = workers - sum(not future.done() and self.begun(future) for future in futures)
-        for future in waiting:
-            if idle > 0 and future._job:
-                idle -= 1
-            else:
+        taken = [future for future in waiting if future._job][: max(0, idle)]
+        # The latest first: workers pass over cancelled ones more quickly than these are cancelled,
+        # and would come to those that follow.
+        for future in reversed(waiting):
+            if future not in taken:
                 future.cancel()
         self._feed()
         with self.posting:
