@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from benches.primitives import PING_PONGS, median_round
@@ -19,55 +20,49 @@ NUMBERS = 50_000
 BLOCKS, BLOCK, MOST = 10_000, 64 << 10, 64
 
 
-def _send_numbers(channel: Channel, received: Any) -> None:
+def _send(channel: Channel, items: Iterable[Any], received: Any) -> None:
     with channel.sender() as put:
-        for number in range(NUMBERS):
-            put(number)
+        for item in items:
+            put(item)
         # What a library still holds when its sender ends may be lost.
         received.wait()
+
+
+def _receive(
+    peer: Peer, channel: Channel, items: Any, total: Callable[[Iterator[Any]], int]
+) -> tuple[int, float]:
+    """Have a child send the items; their total, and the seconds, from the second one on."""
+    received = peer.context().Event()
+    child = peer.context().Process(target=_send, args=(channel, items, received))
+    child.start()
+    with channel.receiver() as get:
+        get()
+        start = now()
+        found = total(get() for _ in range(len(items) - 1))
+        seconds = now() - start
+    received.set()
+    child.join()
+    return found, seconds
 
 
 def numbers(peer: Peer) -> float:
     """Thousands of small integers in a second, once the first has come."""
     with peer.open_channels() as channels:
-        channel = channels.numbers()
-        received = peer.context().Event()
-        child = peer.context().Process(target=_send_numbers, args=(channel, received))
-        child.start()
-        with channel.receiver() as get:
-            get()
-            start = now()
-            total = sum(get() for _ in range(NUMBERS - 1))
-            seconds = now() - start
-        received.set()
-        child.join()
+        total, seconds = _receive(peer, channels.numbers(), range(NUMBERS), sum)
     if total != NUMBERS * (NUMBERS - 1) // 2:
         raise RuntimeError(f"the queue lost or changed items: sum {total}")
     return (NUMBERS - 1) / seconds / 1e3
 
 
-def _send_blocks(channel: Channel, received: Any) -> None:
-    data = bytes(BLOCK)
-    with channel.sender() as put:
-        for _ in range(BLOCKS):
-            put(data)
-        received.wait()
-
-
 def blocks(peer: Peer) -> float:
     """Gigabytes in a second, in blocks of 64 KB."""
     with peer.open_channels() as channels:
-        channel = channels.blocks(MOST, BLOCK)
-        received = peer.context().Event()
-        child = peer.context().Process(target=_send_blocks, args=(channel, received))
-        child.start()
-        with channel.receiver() as get:
-            get()
-            start = now()
-            total = sum(len(get()) for _ in range(BLOCKS - 1))
-            seconds = now() - start
-        received.set()
-        child.join()
+        total, seconds = _receive(
+            peer,
+            channels.blocks(MOST, BLOCK),
+            [bytes(BLOCK)] * BLOCKS,
+            lambda found: sum(map(len, found)),
+        )
     if total != (BLOCKS - 1) * BLOCK:
         raise RuntimeError(f"the queue lost or changed items: {total} bytes")
     return total / seconds / 1e9

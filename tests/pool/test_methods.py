@@ -96,40 +96,40 @@ def test_a_callback_runs_though_nobody_waits(pool: Any) -> None:
     assert isinstance(called[2], TypeError)
 
 
+class Noted:
+    """A callback that notes what it is called with, as soon as it gets the lock."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.values: list[int] = []
+
+    def __call__(self, value: int) -> None:
+        with self.lock:
+            self.values.append(value)
+
+
 def test_a_callback_never_runs_in_a_caller_that_is_at_something_else(pool: Any) -> None:
     """A caller who holds the lock that callbacks want goes on with its calls meanwhile."""
-    lock = threading.Lock()
-    called: list[int] = []
-
-    def note(value: int) -> None:
-        with lock:
-            called.append(value)
-
-    with lock:
+    note = Noted()
+    with note.lock:
         results = [pool.apply_async(square, (i,), callback=note) for i in range(1000)]
         # This thread takes the others' results off the ring as well.
         assert pool.map(square, range(1000), 1) == [i * i for i in range(1000)]
-        assert not called
+        assert not note.values
     assert [result.get() for result in results] == [i * i for i in range(1000)]
-    assert sorted(called) == [i * i for i in range(1000)]  # called back before `get` returned
+    assert sorted(note.values) == [i * i for i in range(1000)]  # called back before `get` returned
 
 
 def test_a_callback_that_is_due_runs_though_the_pool_ends(forked: Any) -> None:
     """Its result has come, in a thread that doesn't call back; the pool is closed then."""
-    lock = threading.Lock()
-    called: list[int] = []
-
-    def note(value: int) -> None:
-        with lock:
-            called.append(value)
-
-    with lock:
+    note = Noted()
+    with note.lock:
         for i in range(300):
             forked.apply_async(square, (i,), callback=note)
         assert forked.apply(square, (1,)) == 1
         forked.close()
     forked.join()
-    assert sorted(called) == [i * i for i in range(300)]
+    assert sorted(note.values) == [i * i for i in range(300)]
 
 
 def test_callbacks_run_one_after_the_other_in_the_order_of_results(fork: Any) -> None:

@@ -72,8 +72,7 @@ def _keep(line: Line, crew: Crew) -> None:
     patience = 0
     while line.state != TERMINATE:
         try:
-            if line.put_by:
-                line.call_put_by()
+            line.call_put_by()
             crew.overdue()
             if crew.bury() or len(crew.workers) < crew.size:
                 _replace(line, crew, told)

@@ -120,10 +120,7 @@ class ApplyResult(Job, _std.ApplyResult):  # type: ignore[type-arg]
     def _got(self, part: int, value: Any) -> None:
         if not self._over:
             self._success, self._value = True, value
-            if self._callback is None:
-                self._finish()
-            else:
-                self._complete()
+            self._complete()
 
     def _is_open(self, part: int) -> bool:
         return not self._over
