@@ -30,7 +30,8 @@ def use(item: int) -> tuple[int, bool]:
         condition.notify_all()
     with value.get_lock():
         value.value += 1
-    with pytest.raises(ValueError, match=r"too many times|released"):
+    # As long as nobody else is in there.
+    with lock, pytest.raises(ValueError, match=r"too many times|released"):
         bounded.release()
     return item, event.is_set()
 

@@ -19,7 +19,6 @@ use crate::crash::crash_point;
 use crate::error::{Error, Result};
 use crate::lock::Guard;
 use crate::object::Kind;
-use crate::os;
 use crate::slot::Owner;
 
 /// Chunks committed at once when the arena grows by small pieces: system calls are
@@ -88,9 +87,21 @@ pub(super) fn chunk_guard(arena: &Arena) -> Result<Guard<'static>> {
     })
 }
 
-/// Finds `n` free chunks in a row and notes that they are about to change; with memory
-/// behind all of them. Says whether their content is zero. The caller holds the lock.
-fn take_chunks(arena: &Arena, n: usize, bytes: usize) -> Result<(usize, bool)> {
+/// As [`find_chunks`], and when there is no memory left, once more without what free chunks keep.
+fn take_chunks(arena: &Arena, n: usize, bytes: usize, metas: usize) -> Result<(usize, bool)> {
+    match find_chunks(arena, n, bytes, metas) {
+        Err(Error::OutOfMemory { .. }) if arena.header().chunks_warm.load(Relaxed) > 0 => {
+            give_back(arena, usize::MAX)?;
+            find_chunks(arena, n, bytes, metas)
+        }
+        found => found,
+    }
+}
+
+/// Finds `n` free chunks in a row and notes that they are about to change; with memory behind
+/// all of them, and behind the words of `metas` blocks. Says whether their content is zero. The
+/// caller holds the lock.
+fn find_chunks(arena: &Arena, n: usize, bytes: usize, metas: usize) -> Result<(usize, bool)> {
     let header = arena.header();
     let used = arena.chunks_used();
     let mut first_free = None;
@@ -133,19 +144,13 @@ fn take_chunks(arena: &Arena, n: usize, bytes: usize) -> Result<(usize, bool)> {
         return Err(Error::OutOfMemory { wanted: bytes });
     }
     if start + n > used {
-        // New ground: descriptors and words first. More than is wanted, if it can be had.
-        let end = (start + n.max(GROW)).min(arena.chunks());
+        // More than is wanted, if it can be had.
+        let mut end = (start + n.max(GROW)).min(arena.chunks());
         let more = (end - used).saturating_sub(fresh) * CHUNK;
-        let end = if may_grow(more as u64) {
-            end
-        } else {
-            start + n
-        };
-        let from = arena.chunk_at(used);
-        arena.commit(from, (arena.chunk_at(end) - from) as usize)?;
-        crash_point!("alloc.chunks: descriptors there");
-        arena.commit(arena.data_at(used), (end - used) * CHUNK)?;
-        crash_point!("alloc.chunks: memory there");
+        if !may_grow(more as u64) || commit_new(arena, used, end).is_err() {
+            end = start + n;
+            commit_new(arena, used, end)?;
+        }
         for i in used..end {
             chunk(arena, i)?.state.store(EMPTY, Release);
             crash_point!("alloc.chunks: new one EMPTY");
@@ -155,7 +160,7 @@ fn take_chunks(arena: &Arena, n: usize, bytes: usize) -> Result<(usize, bool)> {
         header.chunks_used.store(end as u64, Release);
         crash_point!("alloc.chunks: new ones in use");
     }
-    arena.commit(arena.metas_at(start), os::PAGE)?;
+    arena.commit(arena.metas_at(start), metas * size_of::<Meta>())?;
     crash_point!("alloc.chunks: words there");
     // Noted first: if we die between here and the end of the change, the next holder
     // of the lock undoes it.
@@ -197,20 +202,22 @@ fn take_chunks(arena: &Arena, n: usize, bytes: usize) -> Result<(usize, bool)> {
     Ok((start, warm == 0 || start >= used))
 }
 
+/// Gets memory for chunks on new ground, and before it for what tells of them.
+fn commit_new(arena: &Arena, used: usize, end: usize) -> Result<()> {
+    let from = arena.chunk_at(used);
+    arena.commit(from, (arena.chunk_at(end) - from) as usize)?;
+    crash_point!("alloc.chunks: descriptors there");
+    arena.commit(arena.data_at(used), (end - used) * CHUNK)?;
+    crash_point!("alloc.chunks: memory there");
+    Ok(())
+}
+
 /// Makes a chunk into one of blocks of `class`.
 pub(super) fn open_chunk(arena: &Arena, class: usize) -> Result<usize> {
     let header = arena.header();
     let _guard = chunk_guard(arena)?;
     let n = per_chunk(class);
-    let (index, _) = take_chunks(arena, 1, SIZES[class])?;
-    let words = n * size_of::<Meta>();
-    if let Err(error) = arena.commit(arena.metas_at(index), words) {
-        chunk(arena, index)?.state.store(EMPTY, Release);
-        crash_point!("alloc.open: refused, EMPTY");
-        header.chunk_intent[1].store(0, Release);
-        crash_point!("alloc.open: refused, no intent");
-        return Err(error);
-    }
+    let (index, _) = take_chunks(arena, 1, SIZES[class], n)?;
     let chunk = chunk(arena, index)?;
     chunk.free.store(n as u32, Relaxed);
     crash_point!("alloc.open: chunk counts");
@@ -346,7 +353,7 @@ pub(super) fn reserve_large(
     }
     let (first, clean) = {
         let _guard = chunk_guard(arena)?;
-        let (first, clean) = take_chunks(arena, n, bytes)?;
+        let (first, clean) = take_chunks(arena, n, bytes, 1)?;
         let meta = meta_in(arena, first, 0)?;
         for i in first + 1..first + n {
             chunk(arena, i)?.state.store(TAIL, Release);

@@ -446,30 +446,25 @@ fn reserve_small(arena: &Arena, me: Owner, kind: Kind, class: usize) -> Result<O
         return Ok(found);
     }
     // Worth a search when there are as many free blocks as new chunks would bring.
-    let known = &arena.header().classes[class];
+    let known = &arena.header().classes[class].free;
     let enough = in_steps(class, per_chunk(class)) * spread(arena);
-    if known.free.load(Relaxed) as usize >= enough {
-        let used = arena.chunks_used();
-        let start = known.scan.load(Relaxed) as usize % used.max(1);
-        for step in 0..used {
-            let index = (start + step) % used;
-            let chunk = chunk(arena, index)?;
-            if chunk.state.load(Acquire) == SMALL | (class as u64) << 8
-                && chunk.free.load(Relaxed) > 0
-                && let Some(found) = take_from(arena, me, kind, class, index, 0)?
-            {
-                known.scan.store(index as u64, Relaxed);
-                crash_point!("alloc.reserve: where to scan");
-                return Ok(found);
-            }
+    if known.load(Relaxed) as usize >= enough {
+        if let Some(found) = search(arena, me, kind, class)? {
+            return Ok(found);
         }
         // The hint was too high: whoever died between two counters left it so.
-        known.free.store(0, Relaxed);
+        known.store(0, Relaxed);
         crash_point!("alloc.reserve: class count put right");
     }
     // A new chunk may be emptied by others before we get a block, so try more than once.
     for _ in 0..64 {
-        let index = open_chunk(arena, class)?;
+        let index = match open_chunk(arena, class) {
+            // Now the few that are free elsewhere are worth it, too.
+            Err(full @ Error::OutOfMemory { .. }) => {
+                return search(arena, me, kind, class)?.ok_or(full);
+            }
+            opened => opened?,
+        };
         if let Some(found) = take_from(arena, me, kind, class, index, 0)? {
             return Ok(found);
         }
@@ -477,6 +472,26 @@ fn reserve_small(arena: &Arena, me: Owner, kind: Kind, class: usize) -> Result<O
     Err(Error::OutOfMemory {
         wanted: SIZES[class],
     })
+}
+
+/// Takes a free block of any chunk of the class that says it has one.
+fn search(arena: &Arena, me: Owner, kind: Kind, class: usize) -> Result<Option<Offset>> {
+    let scan = &arena.header().classes[class].scan;
+    let used = arena.chunks_used();
+    let start = scan.load(Relaxed) as usize % used.max(1);
+    for step in 0..used {
+        let index = (start + step) % used;
+        let chunk = chunk(arena, index)?;
+        if chunk.state.load(Acquire) == SMALL | (class as u64) << 8
+            && chunk.free.load(Relaxed) > 0
+            && let Some(found) = take_from(arena, me, kind, class, index, 0)?
+        {
+            scan.store(index as u64, Relaxed);
+            crash_point!("alloc.reserve: where to scan");
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
 }
 
 /// Takes a free block of one chunk, looking from block `from` on.

@@ -12,11 +12,6 @@ pub const ELSEWHERE: &[(&str, &str)] = &[
     ("alloc.chunks: refused, a HOLE", "as above"),
     ("alloc.chunks: refused, no intent", "as above"),
     (
-        "alloc.open: refused, EMPTY",
-        "the system refuses the memory for the words of a chunk",
-    ),
-    ("alloc.open: refused, no intent", "as above"),
-    (
         "alloc.take: put back, as the chunk is closed",
         "two processes meet between two instructions",
     ),
