@@ -6,10 +6,11 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::*};
 
-use super::chunks::{chunk_guard, give_back};
+use super::chunks::{chunk_guard, intend};
+use super::place::{EMPTY, HOLE, chunk};
 use crate::arena::{Arena, CHUNK, existing};
 use crate::crash::crash_point;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::os;
 
 /// Free chunks that keep their memory for good. A guess: 64 MiB.
@@ -78,4 +79,40 @@ pub fn cool() -> Result<()> {
     let _guard = chunk_guard(arena)?;
     let spare = header.chunks_warm.load(Relaxed).saturating_sub(WARM);
     give_back(arena, spare.min(STEP) as usize)
+}
+
+/// Takes the memory of free chunks away, of at most `most` from the end on. The caller holds
+/// the lock.
+pub(super) fn give_back(arena: &Arena, most: usize) -> Result<()> {
+    let header = arena.header();
+    let is_warm = |i| Ok::<_, Error>(chunk(arena, i)?.state.load(Acquire) == EMPTY);
+    let mut left = most;
+    // Those in front are the next to be used.
+    let mut end = arena.chunks_used();
+    while left > 0 && end > 0 {
+        let mut first = end;
+        while first > 0 && end - first < left && is_warm(first - 1)? {
+            first -= 1;
+        }
+        if first == end {
+            end -= 1;
+            continue;
+        }
+        let n = end - first;
+        intend(arena, first, n);
+        arena.give_back(arena.data_at(first), n * CHUNK)?;
+        crash_point!("alloc.give_back: memory given back");
+        for i in first..end {
+            chunk(arena, i)?.state.store(HOLE, SeqCst);
+            crash_point!("alloc.give_back: a HOLE");
+        }
+        let warm = header.chunks_warm.load(Relaxed).saturating_sub(n as u64);
+        header.chunks_warm.store(warm, Relaxed);
+        crash_point!("alloc.give_back: warm ones counted");
+        header.chunk_intent[1].store(0, Release);
+        crash_point!("alloc.give_back: no intent");
+        left -= n;
+        end = first;
+    }
+    Ok(())
 }
