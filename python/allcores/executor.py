@@ -15,9 +15,7 @@ Other than in the standard library:
 from __future__ import annotations
 
 import itertools
-import sys
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
@@ -25,15 +23,20 @@ from multiprocessing import util
 from typing import Any, Unpack
 
 from allcores.context import default_context
-from allcores.engines.contract import CLOSE, RUN, TERMINATE
-from allcores.errors import TaskCancelled
-from allcores.task import options
+from allcores.engines.contract import CLOSE, RUN
+from allcores.task import endings, options, ordered
 from allcores.task.backlog import FutureLine
-from allcores.task.crew import Crew, check_initializer, memory_limit, our_context, worker_count
+from allcores.task.crew import Crew
 from allcores.task.future import Future
 from allcores.task.keeper import Keeper
 from allcores.task.options import PLAIN, ApplyOptions, Options
-from allcores.task.records import CALL, MAP, STARMAP
+from allcores.task.records import CALL
+from allcores.task.settings import (
+    check_initializer,
+    memory_limit,
+    our_context,
+    worker_count,
+)
 from allcores.task.shown import ShownWorker
 
 __all__ = ["ProcessPoolExecutor"]
@@ -111,7 +114,7 @@ class ProcessPoolExecutor(Executor):
         )
         self._keeper: Keeper | None = None
         # A forgotten executor does what has been submitted, and its workers leave.
-        self._forgotten = util.Finalize(self, _forget, args=(line,))
+        self._forgotten = util.Finalize(self, endings.forget, args=(line,))
 
     # These are for who looks behind the standard library's curtain.
 
@@ -200,7 +203,7 @@ class ProcessPoolExecutor(Executor):
         try:
             self._crew.fill()
             # Only now: under fork the workers must not be copies of a process with this thread.
-            ended = _Ended(line)
+            ended = endings.Ended(line)
             self._keeper = Keeper(line, self._crew, ended)
         except BaseException:
             self._crew.end()
@@ -208,7 +211,7 @@ class ProcessPoolExecutor(Executor):
             raise
         # The end of the program waits for what has been submitted.
         ended.at_exit = util.Finalize(
-            None, _finish, args=(line, self._crew, self._keeper), exitpriority=15
+            None, endings.finish, args=(line, self._crew, self._keeper), exitpriority=15
         )
 
     def map(
@@ -257,14 +260,14 @@ class ProcessPoolExecutor(Executor):
         end = None if timeout is None else time.monotonic() + timeout
         if chosen.by_item or chosen.seed is not None:
             chunksize = 1
-        calls = _calls(iterables, chunksize)
+        calls = ordered.calls(iterables, chunksize)
         futures = deque(
             self._submit(fn, call, what, first, chosen)
             for what, first, call in itertools.islice(calls, buffersize)
         )
         # The iterator doesn't keep the executor, unless it has more to submit.
         later = None if buffersize is None else (self if futures else None)
-        return _results(futures, later, fn, calls, end, chunksize > 1, chosen)
+        return ordered.results(futures, later, fn, calls, end, chunksize > 1, chosen)
 
     # The end.
 
@@ -327,31 +330,11 @@ class ProcessPoolExecutor(Executor):
                 "end first"
             )
 
-        _end(line, self._crew, self._keeper, make, kill=how == "kill")
+        endings.end(line, self._crew, self._keeper, make, kill=how == "kill")
 
 
 def _forks() -> bool:
     return default_context.get_start_method() == "fork"
-
-
-def _end(
-    line: FutureLine,
-    crew: Crew,
-    keeper: Keeper,
-    make: Callable[[], BaseException],
-    kill: bool,
-) -> None:
-    """End the workers, and fail every call that has not ended."""
-    line.broken = make
-    line.shut(TERMINATE)
-    # The keeper first, or it would replace the workers that are ended here.
-    keeper.join()
-    if kill:
-        for worker in list(crew.workers):
-            worker.kill()
-    crew.end()
-    line.cancel()
-    line.release()
 
 
 class _WithOptions(Executor):
@@ -398,88 +381,3 @@ class _WithOptions(Executor):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Shut the executor down that makes the calls."""
         self._executor.shutdown(wait, cancel_futures=cancel_futures)
-
-
-class _Ended:
-    """Called by the keeper's thread at its end.
-
-    Args:
-        line: the rings.
-    """
-
-    def __init__(self, line: FutureLine) -> None:
-        self.line = line
-        self.at_exit: Any = None
-
-    def __call__(self) -> None:
-        if self.at_exit is not None:
-            self.at_exit.cancel()
-        if self.line.state != TERMINATE:  # then who ends the workers does it after that
-            self.line.release()
-
-
-def _forget(line: FutureLine) -> None:
-    line.shut(CLOSE)
-    if not line.started:
-        line.release()
-
-
-def _finish(line: FutureLine, crew: Crew, keeper: Keeper) -> None:
-    if getattr(sys, "last_type", None) is KeyboardInterrupt and not hasattr(sys, "ps1"):
-        # That has ended the program: nobody waits for the rest.
-        _end(line, crew, keeper, lambda: TaskCancelled("the program was interrupted"), kill=True)
-        return
-    line.shut(CLOSE)
-    keeper.join()
-
-
-def _calls(iterables: tuple[Iterable[Any], ...], size: int) -> Iterator[tuple[int, int, Any]]:
-    """Return what to submit: kind of task, index of its first item, and its call or items."""
-    steps = zip(*iterables, strict=False)
-    if size == 1:
-        return ((CALL, index, (step, {})) for index, step in enumerate(steps))
-    what: int = STARMAP
-    items: Iterator[Any] = iter(steps)
-    if len(iterables) == 1:
-        what, items = MAP, iter(iterables[0])
-    chunks = iter(lambda: list(itertools.islice(items, size)), [])
-    return ((what, index * size, chunk) for index, chunk in enumerate(chunks))
-
-
-def _results(
-    futures: deque[Future],
-    executor: ProcessPoolExecutor | None,
-    fn: Callable[..., Any],
-    calls: Iterator[tuple[int, int, Any]],
-    end: float | None,
-    chunks: bool,
-    chosen: Options,
-) -> Iterator[Any]:
-    later = None if executor is None else weakref.ref(executor)
-    del executor
-
-    def generate() -> Iterator[Any]:
-        try:
-            while futures:
-                future = futures[0]
-                if later is not None and (found := later()) is not None:
-                    for what, first, call in itertools.islice(calls, 1):
-                        futures.append(found._submit(fn, call, what, first, chosen))
-                    del found
-                value = future.result(None if end is None else end - time.monotonic())
-                futures.popleft()
-                del future
-                if chunks:
-                    value.reverse()
-                    while value:
-                        yield value.pop()
-                else:
-                    # A list, so that the generator doesn't hold what it has yielded.
-                    box = [value]
-                    del value
-                    yield box.pop()
-        finally:
-            for future in futures:
-                future.cancel()
-
-    return generate()

@@ -15,7 +15,7 @@ from allcores.engines.inline import Inline
 from allcores.engines.local import Local
 from allcores.engines.threads import Threads
 from allcores.pool import INIT, RUN, Pool
-from allcores.task.crew import check_initializer, worker_count
+from allcores.task.settings import check_initializer, worker_count
 
 __all__ = ["InlinePool", "ThreadPool"]
 

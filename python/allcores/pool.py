@@ -32,13 +32,19 @@ from typing import TYPE_CHECKING, Any, Unpack
 from allcores.engines.contract import CLOSE, RUN, TERMINATE
 from allcores.task import cut, options
 from allcores.task import progress as bars
-from allcores.task.crew import Crew, check_initializer, memory_limit, our_context, worker_count
+from allcores.task.crew import Crew
 from allcores.task.feed import NEVER_BLOCK, Feed, ahead
 from allcores.task.keeper import Keeper
 from allcores.task.line import Line
 from allcores.task.options import ApplyOptions, MapOptions
 from allcores.task.records import MAP, STARMAP
 from allcores.task.result import ApplyResult
+from allcores.task.settings import (
+    check_initializer,
+    memory_limit,
+    our_context,
+    worker_count,
+)
 from allcores.task.spread import MapResult
 from allcores.task.stream import IMapIterator
 

@@ -158,7 +158,7 @@ def _all_last(iterables: tuple[Iterable[Any], ...]) -> bool:
 
 
 def _workers(workers: int | None, length: int | None) -> int:
-    from allcores.task.crew import worker_count
+    from allcores.task.settings import worker_count
 
     if isinstance(workers, bool):
         raise TypeError(f"workers must be a whole number or None for one a core, not {workers}")
