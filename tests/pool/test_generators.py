@@ -227,6 +227,21 @@ def test_an_error_stops_the_reading(any_pool: Any, size: int | None) -> None:
     assert any_pool.map(double, iter([1, 2]), size) == [2, 4]
 
 
+def test_an_error_stops_a_slow_reading(any_pool: Any) -> None:
+    """So it is when the tasks are done in between, as the input is slow."""
+
+    def slowly() -> Iterator[int]:
+        for number in itertools.count():
+            time.sleep(0.003 * (number == 60))
+            yield number
+
+    reader = Reader(slowly())
+    with pytest.raises(KeyError, match="fifty") as caught:
+        any_pool.map(fail_at_50, reader, 1000)
+    eventually(lambda: gc.collect() >= 0 and reader.closed)
+    assert caught.value.partial_results == {}  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_an_error_of_the_input(any_pool: Any, size: int | None) -> None:
     """It is raised as it is, whenever it comes, and the pool goes on."""

@@ -106,6 +106,8 @@ class ReadResult(MapResult):
             return  # it is over just now
         began = time.monotonic_ns()
         batch, ended = self._take(iterator, began)
+        # What a task raises that is done in this thread, below, would keep it.
+        del iterator
         with self._lock:
             if self._over:
                 return
