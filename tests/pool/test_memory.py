@@ -15,6 +15,7 @@ from typing import Any
 import allcores
 import pytest
 from allcores import errors, memory
+from allcores.task import footprint
 from pool_tools import eventually
 
 MB = 10**6
@@ -129,6 +130,50 @@ def test_tasks_wait_until_there_is_room(ctx: Any) -> None:
         assert [result.get() for result in results] == [80 * MB] * 4
     pool.join()
     assert together.most.value == 1
+
+
+class SlowToUnpack:
+    """Takes longer to unpack than the pool waits for a task that lasts."""
+
+    def __call__(self, together: Together, size: int, seconds: float) -> int:
+        return use(together, size, seconds)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpack_slowly, ()
+
+
+def _unpack_slowly() -> SlowToUnpack:
+    time.sleep(0.8)
+    return SlowToUnpack()
+
+
+def test_what_a_function_imports_is_no_task_that_lasts(
+    fork: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that still imports says nothing about what its task will need."""
+    monkeypatch.setattr(footprint, "_RAMP_S", 0.5)
+    together = Together()
+    with fork.Pool(2, max_memory=150 * MB) as pool:
+        calls = [(together, 80 * MB, 0.8), (together, 80 * MB, 0)]
+        assert pool.starmap(SlowToUnpack(), calls, chunksize=1) == [80 * MB] * 2
+    pool.join()
+    assert together.most.value == 1
+
+
+def test_a_task_that_lasts_and_grows_stays_alone() -> None:
+    """The time after which others may begin is that in which it neither loads nor grows."""
+    need = footprint.Need()
+    assert need.at_most(0) == 1
+    found = []
+    for now, peak, is_loading in (
+        (0.0, 10, True), (5.0, 10, True), (5.5, 10, False), (5.9, 20, False),
+        (6.8, 31, False), (7.7, 41, False), (7.9, 42, False), (8.8, 42, False),
+        (9.8, 44, False), (10.8, 51, False), (11.0, 53, False), (13.1, 53, False),
+    ):  # fmt: skip
+        need.run(peak, now, is_loading, 10)
+        found.append(need.at_most(now))
+    assert found == [1] * 8 + [2, 4, 1, 4]
+    assert need.size == 53
 
 
 def test_as_many_as_have_room(fork: Any) -> None:
