@@ -136,7 +136,7 @@ def test_a_call_that_overruns_is_stopped_and_its_thread_replaced(threads: Any) -
     assert spin.ended.wait(60)
     assert spin.raised == ["TaskTimeout"]
     again = Spin()
-    found = threads.map(again, [1, 0, 2], timeout=0.1, on_error="skip")
+    found = threads.map(again, [1, 0, 2], timeout=0.5, on_error="skip")
     assert found == [1, 2]
     assert again.ended.wait(60)
     assert threads.map(abs, range(100), 1) == [*range(100)]
@@ -170,7 +170,7 @@ def test_a_call_that_is_made_again_after_it_overran() -> None:
         return x
 
     with ThreadPool(1) as pool:
-        assert pool.map(late_once, [5], timeout=0.1, retries=1) == [5]
+        assert pool.map(late_once, [5], timeout=0.5, retries=1) == [5]
         gate.set()
         assert tries == [5, 5]
     pool.join()
