@@ -172,10 +172,13 @@ class Watch:
 
     def _learn(self, seen: Seen, now: float) -> None:
         lease = seen.lease
+        # First: what is measured then has the peak of each task that had ended here in it, however
+        # long this thread had to wait in between.
+        done, tag, start = lease.doing()
         peak = seen.measure(now)
         if peak is None:
             return  # the keeper will find that out, and what it did until then counts
-        done, seen.tag, seen.start = lease.doing()
+        seen.tag, seen.start = tag, start
         another = done != seen.done
         if another:
             self._end(seen, peak)
