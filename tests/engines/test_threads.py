@@ -36,8 +36,8 @@ class Spin:
     def __call__(self, x: int) -> int:
         if x:
             return x
-        self.began.set()
         try:
+            self.began.set()
             self.spin()
         except BaseException as error:
             self.raised.append(type(error).__name__)
@@ -130,9 +130,9 @@ def test_the_initializer_runs_in_each_thread() -> None:
 
 def test_a_call_that_overruns_is_stopped_and_its_thread_replaced(threads: Any) -> None:
     spin = Spin()
-    with pytest.raises(errors.TaskTimeout, match=r"task 0 with \(0\) took longer .* 0.1 s") as late:
-        threads.apply(spin, (0,), timeout=0.1)
-    assert (late.value.task_index, late.value.timeout) == (0, 0.1)
+    with pytest.raises(errors.TaskTimeout, match=r"task 0 with \(0\) took longer .* 0.5 s") as late:
+        threads.apply(spin, (0,), timeout=0.5)
+    assert (late.value.task_index, late.value.timeout) == (0, 0.5)
     assert spin.ended.wait(60)
     assert spin.raised == ["TaskTimeout"]
     again = Spin()
@@ -185,7 +185,7 @@ def test_the_clock_stops_with_the_last_call_that_is_timed(threads: Any) -> None:
     assert not threads._line.timed
     spin = Spin()
     with pytest.raises(errors.TaskTimeout):
-        threads.apply(spin, (0,), timeout=0.05)
+        threads.apply(spin, (0,), timeout=0.5)
     assert spin.ended.wait(60)
 
 
