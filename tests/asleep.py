@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-_FUTEX = "202"
+_FUTEX = {"aarch64": "98"}.get(os.uname().machine, "202")
 _PRIVATE = 128
 
 
