@@ -32,12 +32,14 @@ def ctx(request: pytest.FixtureRequest) -> Any:
 
 
 CORES = 2
+LONG_S = 600.0
 
 
 @pytest.fixture(autouse=True)
 def both_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However late a worker leaves, as the machine is busy, and however few cores that has."""
+    """However late one leaves and the next pool comes, and however few cores the machine has."""
     monkeypatch.setattr(crew, "_PART_S", 60.0)
+    monkeypatch.setattr("allcores.task.reserve.IDLE_S", LONG_S)
     monkeypatch.setattr("allcores.task.reserve.cpu_count", lambda: CORES)
 
 
@@ -51,6 +53,7 @@ def serve(ctx: Any, task: Callable[[], Any] = os.getpid) -> tuple[set[int], Any]
 
 
 def meet(barrier: Any) -> int:
+    between.IDLE_S = LONG_S  # type: ignore[attr-defined]
     barrier.wait()
     return os.getpid()
 
