@@ -27,7 +27,7 @@ import leftovers
 
 TESTS_FOLDER = Path(__file__).parent
 WATCHDOG_S = 55.0
-GRACE_S = 5.0
+GRACE_S = 30.0
 
 _shm_before: set[str] = set()
 _session_folder: Path | None = None

@@ -157,7 +157,8 @@ def test_an_object_that_fails_half_way_leaves_nothing(forked: Any) -> None:
         queue.put([NUMBERS, _Unwilling()])
     assert queue.empty()
     del queue
-    assert live_bytes() == before
+    # (Not the same: the worker may have let go of the first call's since.)
+    assert live_bytes() <= before
 
 
 def test_nothing_stays(pool: Any) -> None:

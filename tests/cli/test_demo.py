@@ -214,7 +214,7 @@ def test_interrupt(way: str) -> None:
         "import sys; from allcores import cli\n"
         "from allcores.demo import command, ways\n"
         f"command.WAYS = ({way!r},)\n"
-        "sys.exit(cli.main(['demo', '--workers', '2', '--limit', '600']))"
+        "sys.exit(cli.main(['demo', '--workers', '2', '--limit', '600', '--repeat', '1000']))"
     )
     program = subprocess.Popen(
         [sys.executable, "-c", code],
@@ -224,7 +224,7 @@ def test_interrupt(way: str) -> None:
         start_new_session=True,
     )
     assert program.stderr is not None
-    seen = program.stderr.readline()  # the first quarter is done, so work is going on
+    seen = program.stderr.readline()  # a quarter of the first of many passes is done
     os.killpg(program.pid, signal.SIGINT)
     _, error = program.communicate(timeout=40)
     assert program.returncode == 130, seen + error

@@ -19,8 +19,8 @@ def run_with_conftest(folder: Path, source: str) -> subprocess.CompletedProcess[
     shutil.copy(TESTS / "leftovers.py", folder)
     # What is left on purpose need not be waited for as long as what is on its way out.
     checks = (TESTS / "conftest.py").read_text()
-    assert "\nGRACE_S = 5.0\n" in checks
-    (folder / "conftest.py").write_text(checks.replace("\nGRACE_S = 5.0\n", "\nGRACE_S = 0.5\n"))
+    assert "\nGRACE_S = 30.0\n" in checks
+    (folder / "conftest.py").write_text(checks.replace("\nGRACE_S = 30.0\n", "\nGRACE_S = 0.5\n"))
     (folder / "pytest.ini").write_text(
         "[pytest]\nmarkers =\n    watchdog(seconds): x\n    keeps_processes: x\n"
     )

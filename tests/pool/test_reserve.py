@@ -18,7 +18,7 @@ from typing import Any
 import allcores
 import leftovers
 import pytest
-from allcores.task import between
+from allcores.task import between, crew
 from allcores.task.reserve import reserve
 from pool_tools import eventually
 
@@ -31,6 +31,18 @@ def ctx(request: pytest.FixtureRequest) -> Any:
     return allcores.get_context(request.param)
 
 
+CORES = 2
+LONG_S = 600.0
+
+
+@pytest.fixture(autouse=True)
+def both_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However late one leaves and the next pool comes, and however few cores the machine has."""
+    monkeypatch.setattr(crew, "_PART_S", 60.0)
+    monkeypatch.setattr("allcores.task.reserve.IDLE_S", LONG_S)
+    monkeypatch.setattr("allcores.task.reserve.cpu_count", lambda: CORES)
+
+
 def serve(ctx: Any, task: Callable[[], Any] = os.getpid) -> tuple[set[int], Any]:
     """Do a task in a pool of two; return the workers' pids, and what the task returned."""
     with ctx.Pool(2) as pool:
@@ -41,6 +53,7 @@ def serve(ctx: Any, task: Callable[[], Any] = os.getpid) -> tuple[set[int], Any]
 
 
 def meet(barrier: Any) -> int:
+    between.IDLE_S = LONG_S  # type: ignore[attr-defined]
     barrier.wait()
     return os.getpid()
 
@@ -281,11 +294,10 @@ def test_waiting_workers_leave_after_a_while(ctx: Any) -> None:
 
 
 def test_no_more_wait_than_there_are_cores(ctx: Any) -> None:
-    count = allcores.cpus.cpu_count()
     for _ in range(2):
-        with ctx.Pool(count + 2) as pool:
-            pool.map(meet, [allcores.Barrier(count + 2)] * (count + 2), 1)
-    assert len(reserve._parked) <= count
+        with ctx.Pool(CORES + 2) as pool:
+            pool.map(meet, [allcores.Barrier(CORES + 2)] * (CORES + 2), 1)
+    assert len(reserve._parked) <= CORES
 
 
 def test_a_fork_of_the_program_leaves_its_workers_alone(ctx: Any) -> None:

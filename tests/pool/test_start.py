@@ -13,6 +13,7 @@ import allcores
 import leftovers
 import pytest
 from allcores.launch import blank, learn
+from allcores.task import crew
 from pool_tools import eventually
 
 
@@ -145,7 +146,13 @@ def test_the_fork_server_imports_what_workers_had_to(tmp_path: Path) -> None:
     assert lines[-1] == "[False, False, False, True]"
 
 
-def test_a_waiting_worker_imports_what_another_had_to(ctx: Any) -> None:
+def test_a_waiting_worker_imports_what_another_had_to(
+    ctx: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Both are to be kept, however late they leave and however few cores there are.
+    monkeypatch.setattr(crew, "_PART_S", 60.0)
+    monkeypatch.setattr("allcores.task.reserve.cpu_count", lambda: 2)
+
     def load(barrier: Any, which: int) -> int:
         if which == 0:
             import colorsys  # noqa: F401

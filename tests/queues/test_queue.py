@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing.queues
+import os
 import pickle
 import signal
 import threading
@@ -14,6 +15,7 @@ import allcores as mp
 import pytest
 from allcores import queues
 from allcores.errors import NotPicklable
+from asleep import asleep
 
 VALUES: list[Any] = [
     0,
@@ -199,15 +201,20 @@ def test_an_interrupt_gets_through() -> None:
     def interrupt(*_: Any) -> None:
         raise Interrupt
 
+    def when_asleep() -> None:
+        while not asleep(os.getpid()):
+            pass
+        signal.raise_signal(signal.SIGUSR1)
+
     queue = mp.Queue(1)
     previous = signal.signal(signal.SIGUSR1, interrupt)
     try:
         for wait in (queue.get, lambda: (queue.put(1, timeout=9), queue.put(b"2" * 500))):
-            timer = threading.Timer(0.1, signal.raise_signal, [signal.SIGUSR1])
-            timer.start()
+            thread = threading.Thread(target=when_asleep)
+            thread.start()
             with pytest.raises(Interrupt):
                 wait()
-            timer.join()
+            thread.join()
     finally:
         signal.signal(signal.SIGUSR1, previous)
     assert queue.get() == 1

@@ -113,6 +113,7 @@ class Shared:
 
 def interrupted(waitable: Any, conn: Any) -> None:
     try:
+        conn.send("here")
         waitable()
     except KeyboardInterrupt:
         conn.send("interrupted")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 
 import parts
 from allcores.sync import Event
+from asleep import asleep
 
 
 def test_a_flag():
@@ -34,19 +36,12 @@ def test_all_who_wait_go_on(ctx, start):
 
 def test_a_clear_right_behind_the_set_makes_nobody_wait_on():
     for _ in range(50):
-        event, started = Event(), threading.Event()
-        seen = []
-
-        def wait(event=event, started=started, seen=seen):
-            started.set()
-            seen.append(event.wait(0.2))
-
-        waiting = threading.Thread(target=wait)
+        event, seen = Event(), []
+        waiting = threading.Thread(target=lambda e=event, s=seen: s.append(e.wait()))
         waiting.start()
-        started.wait()
-        while not seen and waiting.is_alive():
-            event.set()
-            event.clear()
+        parts.in_time(lambda thread=waiting.native_id: asleep(os.getpid(), thread))
+        event.set()
+        event.clear()
         waiting.join()
         assert seen == [True]
 

@@ -9,6 +9,7 @@ import signal
 import parts
 import pytest
 from allcores.sync import Barrier, Condition, Event, Lock, RLock, Semaphore
+from asleep import asleep
 
 
 def held(lock):
@@ -22,11 +23,6 @@ def in_condition(condition):
             condition.wait()
         finally:
             assert condition._lock._is_mine()
-
-
-def sleeps(pid):
-    with open(f"/proc/{pid}/syscall") as file:
-        return file.read().split()[0] == "202"
 
 
 @pytest.mark.parametrize(
@@ -45,7 +41,8 @@ def sleeps(pid):
 def test_ctrl_c_ends_a_wait(ctx, start, make):
     here, there = ctx.Pipe()
     child = start(parts.interrupted, make(), there)
-    parts.in_time(lambda: sleeps(child.pid))
+    assert here.recv() == "here"
+    parts.in_time(lambda: asleep(child.pid))
     os.kill(child.pid, signal.SIGINT)
     assert here.recv() == "interrupted"
     child.join()
@@ -56,8 +53,9 @@ def test_a_condition_is_usable_after_ctrl_c(ctx, start):
     condition = Condition()
     here, there = ctx.Pipe()
     child = start(parts.interrupted, functools.partial(in_condition, condition), there)
+    assert here.recv() == "here"
     parts.in_time(lambda: condition._sleeping_count.get_value() == 1)
-    parts.in_time(lambda: sleeps(child.pid))
+    parts.in_time(lambda: asleep(child.pid))
     os.kill(child.pid, signal.SIGINT)
     assert here.recv() == "interrupted"
     with condition:
@@ -70,7 +68,8 @@ def test_a_barrier_forgets_who_was_interrupted(ctx, start):
     barrier = Barrier(2)
     here, there = ctx.Pipe()
     child = start(parts.interrupted, barrier.wait, there)
-    parts.in_time(lambda: barrier.n_waiting == 1 and sleeps(child.pid))
+    assert here.recv() == "here"
+    parts.in_time(lambda: barrier.n_waiting == 1 and asleep(child.pid))
     os.kill(child.pid, signal.SIGINT)
     assert here.recv() == "interrupted"
     assert (barrier.n_waiting, barrier.broken) == (0, False)
@@ -81,7 +80,8 @@ def test_an_rlock_can_be_taken_after_ctrl_c(ctx, start):
     here, there = ctx.Pipe()
     with lock:
         child = start(parts.interrupted, lock.acquire, there)
-        parts.in_time(lambda: sleeps(child.pid))
+        assert here.recv() == "here"
+        parts.in_time(lambda: asleep(child.pid))
         os.kill(child.pid, signal.SIGINT)
         assert here.recv() == "interrupted"
     start(parts.count, lock, [0], 10).join()

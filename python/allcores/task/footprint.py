@@ -16,6 +16,9 @@ PART = 0.02
 # little was seen to be sure of that. (Guesses.)
 _FADE = 0.1
 _FADE_UNSEEN = 0.01
+# While no task of a function has ended, it is given to twice as many workers after so many seconds.
+# (A guess.)
+_RAMP_S = 1.0
 
 
 class Need:
@@ -24,7 +27,7 @@ class Need:
     Attributes:
         size: bytes, all that it has at that time.
         ended: tasks that were seen to end.
-        since: when the first was seen to run; None before.
+        since: when one that runs was last seen to grow; None before one was seen.
         first: number of the first job, of those under way, that has such tasks.
     """
 
@@ -33,6 +36,31 @@ class Need:
         self.ended = 0
         self.since: float | None = None
         self.first = 0
+        self._grown = 0
+
+    def run(self, peak: int, now: float, is_loading: bool, worth: float) -> None:
+        """Learn from a task that runs.
+
+        Args:
+            peak: the most that its worker had.
+            now: the time.
+            is_loading: its function is still being unpacked, which may import a lot: what the
+                task itself needs is not to be seen yet, however long that takes.
+            worth: bytes that count as having grown.
+        """
+        if self.since is None or is_loading or peak > self._grown + worth:
+            self.since = now
+            self._grown = max(self._grown, peak)
+        self.size = max(self.size, peak)
+
+    def at_most(self, now: float) -> int:
+        """Return how many workers may do its tasks while none has ended.
+
+        One that grows may grow on, and on a busy machine takes longer: so the time that counts is
+        that in which none does.
+        """
+        lasts = 0.0 if self.since is None else now - self.since
+        return 1 << min(int(lasts / _RAMP_S), 16)
 
     def end(self, peak: int, looks: int) -> None:
         """Learn from a task that has ended.

@@ -8,7 +8,7 @@ closed one never stops a task that runs.
 
 =====================================  ==========================================================
 a function that is new                 is done by one worker until its first task has ended; should
-                                       that last, by twice as many each second
+                                       that last, by twice as many each second in which none grew
 one that was seen                      by as many as have room, each with the most that it needed
                                        lately
 room is short                          a worker with more memory than it began with leaves after
@@ -29,7 +29,7 @@ import types
 from typing import TYPE_CHECKING, Any
 
 from allcores.task.footprint import PART, Need, Seen, TooMuch
-from allcores.task.records import HELD, LEAVE, OPEN
+from allcores.task.records import HELD, LEAVE, LOADING, OPEN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,16 +40,14 @@ if TYPE_CHECKING:
 # Seconds between two looks: the longest, and the first ones after a call of a function.
 _EVERY_S = 0.05
 _SOON_S = 0.002
-# A function whose first task lasts is given to twice as many workers after so many seconds. (This
-# and what follows are guesses.)
-_RAMP_S = 1.0
-# Calls under way that are gone through to find those of which there are none any more.
+# Calls under way that are gone through to find those of which there are none any more. (This and
+# what follows are guesses.)
 _FEW = 1000
 _BACKLOG = -1
 # Functions whose needs are remembered.
 _KNOWN = 64
 # When what open workers need comes to this part of the limit, room is short; and a worker that
-# holds this part of it more than it should is worth replacing.
+# holds this part of it more than it should is worth replacing, and one that takes it has grown.
 _SHORT = 0.7
 _WORTH = 0.05
 
@@ -174,10 +172,13 @@ class Watch:
 
     def _learn(self, seen: Seen, now: float) -> None:
         lease = seen.lease
+        # First: what is measured then has the peak of each task that had ended here in it, however
+        # long this thread had to wait in between.
+        done, tag, start = lease.doing()
         peak = seen.measure(now)
         if peak is None:
             return  # the keeper will find that out, and what it did until then counts
-        done, seen.tag, seen.start = lease.doing()
+        seen.tag, seen.start = tag, start
         another = done != seen.done
         if another:
             self._end(seen, peak)
@@ -190,10 +191,9 @@ class Watch:
         # Also when it is just through with a task that was not seen before.
         seen.peak = max(seen.peak, peak if not another else seen.own)
         if seen.need is not None:
-            if seen.need.since is None:
-                seen.need.since = now
             seen.looks += 1
-            seen.need.size = max(seen.need.size, seen.peak)
+            is_loading = bool(seen.start & LOADING)
+            seen.need.run(seen.peak, now, is_loading, _WORTH * self.limit)
 
     def _end(self, seen: Seen, peak: int) -> None:
         """Learn from the end of a worker's task."""
@@ -219,7 +219,7 @@ class Watch:
             elif need.since is not None:
                 # What it has come to so far may be half of it.
                 size = max(size, 2 * need.size)
-                most = min(most, 1 << min(int((now - need.since) / _RAMP_S), 16))
+                most = min(most, need.at_most(now))
             elif len(self._active) == 1:
                 most = 1
         room = float(self.limit - self._total())
