@@ -122,11 +122,14 @@ hostile: cargo ## nonsense written over the shared memory, for HOSTILE_SECONDS (
 	@HOSTILE_SECONDS=$${HOSTILE_SECONDS:-600} cargo test --package allcores-core --locked --test hostile
 
 # Only a whole run is the record: with the names of some cases the figures are shown and no more.
+# It takes two hours or so; with BENCH_ROUNDS=3 GROWTH_ROUNDS=1 half of that.
+BENCH_ROUNDS ?= 5
+GROWTH_ROUNDS ?= 3
 bench: peers $(VENV)/.dev ## all figures beside every library, into docs/performance.md (BENCH_ARGS="--quick lock": shown only)
 ifeq ($(BENCH_ARGS:--resume=),)
 	@failed=0; \
-	$(BIN)/python -m benches.run --peers all --json build/figures.json $(BENCH_ARGS) || failed=1; \
-	$(BIN)/python -m benches.growth --json build/growth.json || failed=1; \
+	$(BIN)/python -m benches.run --peers all --rounds $(BENCH_ROUNDS) --json build/figures.json $(BENCH_ARGS) || failed=1; \
+	$(BIN)/python -m benches.growth --rounds $(GROWTH_ROUNDS) --json build/growth.json || failed=1; \
 	$(BIN)/python -m benches.page build/figures.json build/growth.json; \
 	exit $$failed
 else
