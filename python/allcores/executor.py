@@ -175,7 +175,7 @@ class ProcessPoolExecutor(Executor):
 
             fn = SeededCall(fn, chosen.seed, first)
         with line.posting:
-            if self._keeper is None or line.state != RUN or line.broken is not None:
+            if self._keeper is None or self._closed or line.state != RUN or line.broken is not None:
                 self._start()
             future = Future(line, call, what, first, chosen)
             try:

@@ -243,11 +243,15 @@ class Pool(_std.Pool):
             func = SeededCall(func, chosen.seed)
         result = ApplyResult(self, callback, error_callback, (args, kwargs), chosen)
         try:
-            function = self._line.function(result, func, often=False)
-        except Exception as error:
-            result._fail(error)
-        else:
-            self._line.call(function, result, args, kwargs)
+            try:
+                function = self._line.function(result, func, often=False)
+            except Exception as error:
+                result._fail(error)
+            else:
+                self._line.call(function, result, args, kwargs)
+        except BaseException as error:
+            _cut_short(result, error)
+            raise
         return result
 
     # A call for each item.
@@ -388,11 +392,15 @@ class Pool(_std.Pool):
                 bar.close(0)
             return result
         try:
-            function = self._line.function(result, func, often=len(items) > 1)
-        except Exception as error:
-            result._fail(error)
-        else:
-            result.start(function)
+            try:
+                function = self._line.function(result, func, often=len(items) > 1)
+            except Exception as error:
+                result._fail(error)
+            else:
+                result.start(function)
+        except BaseException as error:
+            _cut_short(result, error)
+            raise
         return result
 
     def _read_map(
@@ -588,6 +596,11 @@ def _maker(cls: type[Pool], ctx: Any) -> Callable[..., Any]:
         return cls.Process(ctx, **kwargs)
 
     return make
+
+
+def _cut_short(result: ApplyResult, error: BaseException) -> None:
+    """End a call whose tasks are not all on their way: `join` would wait for them for ever."""
+    result._abort(error)
 
 
 def _end(line: Line, crew: Crew, keeper: Keeper) -> None:

@@ -264,3 +264,22 @@ def test_what_can_be_asked_of_a_worker_is_its_processes(busy: Any) -> None:
         assert worker.is_alive()
         assert worker.sentinel > 0
         assert "ForkPoolWorker" in repr(worker) or "Process" in repr(worker)
+
+
+def test_nothing_is_taken_while_the_shutdown_cancels_what_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A call taken then could come behind the last word to the workers, and wait for ever."""
+    executor = allcores.ProcessPoolExecutor(1)
+    executor.submit(square, 1).result()
+    raised: list[BaseException] = []
+
+    def submit_meanwhile(workers: int) -> None:
+        try:
+            executor.submit(square, 2)
+        except RuntimeError as error:
+            raised.append(error)
+
+    monkeypatch.setattr(executor._line, "cancel_pending", submit_meanwhile)
+    executor.shutdown(cancel_futures=True)
+    assert len(raised) == 1

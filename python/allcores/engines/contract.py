@@ -292,10 +292,12 @@ class Engine(ABC):
         end = None if timeout is None else time.monotonic() + timeout
         baton = threading.Lock()
         baton.acquire()
-        self.waiting.append(baton)
-        with self._numbering:
-            job._batons = [*job._batons, baton]
         try:
+            # First here and first below: a signal handler may raise in between, and a baton that
+            # is left keeps others from waiting for what this thread doesn't take.
+            self.waiting.append(baton)
+            with self._numbering:
+                job._batons = [*job._batons, baton]
             while not done():
                 if self.state == TERMINATE or self.broken is not None:
                     # The call was made just as the pool ended, and came too late for `cancel`.
@@ -307,9 +309,9 @@ class Engine(ABC):
                 self._wait(job, done, baton, left)
             return True
         finally:
+            self.waiting.remove(baton)
             with self._numbering:
                 job._batons = [other for other in job._batons if other is not baton]
-            self.waiting.remove(baton)
             self._waited()
 
     def _wait(self, job: Any, done: Callable[[], bool], baton: Any, timeout: float) -> None:

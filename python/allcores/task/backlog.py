@@ -77,12 +77,17 @@ class FutureLine(Line):
     def _put(self, future: Future) -> None:
         future._job = job = self.add(future)
         function, call = future._kept, future._call
-        if future._what != CALL:
-            bring.put_items(
-                self, function, job << 32, future._what, call, 0, len(call), future._index
-            )
-        else:
-            bring.put_call(self, function, job << 32, *call)
+        try:
+            if future._what != CALL:
+                bring.put_items(
+                    self, function, job << 32, future._what, call, 0, len(call), future._index
+                )
+            else:
+                bring.put_call(self, function, job << 32, *call)
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                future._abort(error)  # Ctrl-C: nobody knows whether it is on its way
+            raise
         future._turn = self._posted
         if self.broken is not None or self.state == TERMINATE:
             # `cancel` may have looked for futures before this one was there.
@@ -213,7 +218,7 @@ class FutureLine(Line):
     def _disown(self) -> None:
         """Forget everything, in the copy that a fork has made of it."""
         self.posting, self.settling = threading.RLock(), threading.RLock()
-        self.draining = threading.Lock()
+        self.draining = threading.RLock()
         self.keeps, self.put_by = False, deque()
         self._cancelled = memoryview(bytearray(8 * CANCELLED_WORDS)).cast("Q")
         self.state = TERMINATE

@@ -135,7 +135,11 @@ class Feed:
             failed = error
             # The error comes in the place of the task that it left unfinished.
             del batch[len(batch) // self._size * self._size :]
-        self._make(batch)
+        try:
+            self._make(batch)
+        except BaseException as error:
+            self._job._abort(error)  # Ctrl-C: nobody knows which of them are on their way
+            raise
         if failed is None and len(batch) == wanted:
             return True
         self._items = None

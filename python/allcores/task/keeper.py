@@ -61,7 +61,7 @@ def _run(line: Line, crew: Crew, after: Callable[[], object] | None) -> None:
     try:
         _keep(line, crew)
     finally:
-        line.keeps = False
+        line.keeps, line.keeper = False, 0
         line.call_put_by()
         if after is not None:
             after()
@@ -70,12 +70,17 @@ def _run(line: Line, crew: Crew, after: Callable[[], object] | None) -> None:
 def _keep(line: Line, crew: Crew) -> None:
     told = False
     patience = 0
+
+    def look_after() -> None:
+        crew.overdue()
+        if crew.bury() or len(crew.workers) < crew.size:
+            _replace(line, crew, told)
+
+    line.keeper, line.look_after = threading.get_ident(), look_after
     while line.state != TERMINATE:
         try:
             line.call_put_by()
-            crew.overdue()
-            if crew.bury() or len(crew.workers) < crew.size:
-                _replace(line, crew, told)
+            look_after()
             if line.state == CLOSE and not line.jobs:
                 if not told:
                     told = True
@@ -86,7 +91,7 @@ def _keep(line: Line, crew: Crew) -> None:
                     return
                 if crew.part(SLICE_S, 0):
                     continue
-            patience = _work_or_wait(line, crew, patience)
+            patience = _work_or_wait(line, crew, patience, told)
         except BaseException:  # a callback may raise anything; the pool needs its keeper
             if line.state == TERMINATE:
                 return  # it was pulled away under this thread
@@ -103,7 +108,7 @@ def _replace(line: Line, crew: Crew, told: bool) -> None:
         crew.fill()
 
 
-def _work_or_wait(line: Line, crew: Crew, patience: int) -> int:
+def _work_or_wait(line: Line, crew: Crew, patience: int, told: bool) -> int:
     """Deliver results, or sleep; return how many more times to look before a long sleep."""
     if line.put_by:
         return patience
@@ -115,11 +120,9 @@ def _work_or_wait(line: Line, crew: Crew, patience: int) -> int:
             return _PATIENCE
         if line.draining.acquire(False):
             try:
-                due = crew.overdue()
-                if line.drain(line.slice() if due is None else min(due, line.slice())):
-                    while not (_is_called(line) or crew.overdue() is not None) and line.drain(0):
-                        pass
+                _drain(line, crew)
             finally:
+                line.drained = False
                 line.draining.release()
             if line.waiting:
                 line.pass_on()
@@ -143,12 +146,22 @@ def _work_or_wait(line: Line, crew: Crew, patience: int) -> int:
         # Look again: what was changed before `parked` was seen rang no bell.
         if line.state == TERMINATE or (line.jobs and not line.waiting):
             return _PATIENCE
-        if line.state == CLOSE and not line.jobs and not crew.workers:
+        if line.state == CLOSE and not line.jobs and not (told and crew.workers):
             return _PATIENCE
         _sleep(line, crew, _LOOK_S if line.jobs else None, listens)
     finally:
         line.parked = False
     return _PATIENCE if line.waiting == [] else 0
+
+
+def _drain(line: Line, crew: Crew) -> None:
+    line.drained = True
+    if line.put_by:
+        return
+    due = crew.overdue()
+    if line.drain(line.slice() if due is None else min(due, line.slice())):
+        while not (_is_called(line) or crew.overdue() is not None) and line.drain(0):
+            pass
 
 
 def _is_called(line: Line) -> bool:

@@ -84,9 +84,13 @@ class Line(Engine):
         self.viewed = 0
         self.bell = Bell()
         self.parked = False
-        self.draining = threading.Lock()
+        # Reentrant: what a signal handler or a finalizer does in the middle of it may need results.
+        self.draining = threading.RLock()
+        self.drained = False  # a thread has it, and may sleep until there are results
         self.company = 0.0  # until when callers are likely to drain again, by time.monotonic()
         self.keeps = False  # there is a keeper
+        self.keeper = 0  # its thread
+        self.look_after: Callable[[], None] = lambda: None  # what it does for the workers
         self.put_by: deque[Callable[[], object]] = deque()  # for the keeper to call
         self.functions = Packed()
         self.workers = 1
@@ -191,8 +195,9 @@ class Line(Engine):
 
     def poke(self) -> None:
         """End the wait of the thread that drains, whose job may be complete by other means."""
-        if self.results is not None and self.draining.locked():
-            self.results.put(b"", (), 0, None, kind(POKE))
+        results = self.results
+        if results is not None and self.drained:
+            results.put(b"", (), 0, None, kind(POKE))
 
     def put_off(self, what: Callable[[], object]) -> bool:
         """Leave what calls the user's code to the keeper, for when it doesn't drain.
@@ -277,6 +282,7 @@ class Line(Engine):
                     "result was lost; run the call again"
                 )
             )
+            self.finish(job)  # also where it was complete, and cut short at this
 
     def _heard(self, data: Any) -> None:
         """Take what a worker printed, logged or warned."""
@@ -302,6 +308,8 @@ class Line(Engine):
         self._keeper_wants = True
         try:
             while not self.draining.acquire(False):
+                if self.state == TERMINATE:
+                    raise self.why_over()  # who has it may wait for the keeper's end
                 self.poke()
                 if self.draining.acquire(timeout=TAIL_S):
                     break
@@ -332,6 +340,10 @@ class Line(Engine):
 
     def _wait(self, job: Any, done: Callable[[], bool], baton: Any, timeout: float) -> None:
         """Drain results, where no other thread does."""
+        if threading.get_ident() == self.keeper:
+            # A callback made a call and waits for it: somebody must hear of deaths meanwhile.
+            timeout = min(timeout, SLICE_S)
+            self.look_after()
         if self._keeper_wants:
             baton.acquire(timeout=min(timeout, TAIL_S))
         elif self.state == TERMINATE or not self._serve(timeout, done):
@@ -344,14 +356,21 @@ class Line(Engine):
             timeout: seconds to wait for the first result.
             done: whether there is nothing more to wait for.
         """
-        if not self.draining.acquire(False):
-            return False
+        draining = self.draining
         try:
+            # Inside, and first: a signal handler may raise as soon as it is acquired.
+            if not draining.acquire(False):
+                return False
+            self.drained = True
             if not done() and self.state != TERMINATE and self.results is not None:
                 self.drain(min(timeout, self.slice()))
+            self.drained = False
+            return True
         finally:
-            self.draining.release()
-        return True
+            try:
+                draining.release()
+            except RuntimeError:
+                pass  # another thread has it
 
     def _waited(self) -> None:
         self.company = time.monotonic() + _NEXT_CALL_S
@@ -404,7 +423,7 @@ class Line(Engine):
         self._cancelled = memoryview(bytearray(8 * CANCELLED_WORDS)).cast("Q")
         self.cancelled = None  # type: ignore[assignment]
         self.functions = Packed()
-        self.rebalance = lambda: None
+        self.rebalance = self.look_after = lambda: None
         self.stop_running = lambda number: None
         self.watch = None
         self.bell.close()

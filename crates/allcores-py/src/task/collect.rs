@@ -88,17 +88,31 @@ impl<'py> Collector<'_, 'py> {
                 return Ok(());
             }
             // What a worker printed before it sent a result comes before that, and after others.
-            self.flush(py)?;
+            let flushed = self.flush(py);
             let data = bytes_of(py, got)?;
-            return self
-                .line
-                .call_method1(intern!(py, "_heard"), (data,))
-                .map(|_| ());
+            self.line.call_method1(intern!(py, "_heard"), (data,))?;
+            return flushed;
         }
-        if job != self.run.job || group != VALUE || self.run.parts.len() >= MOST_IN_A_RUN {
-            self.flush(py)?;
-            self.run.job = job;
+        if job == self.run.job && group == VALUE && self.run.parts.len() < MOST_IN_A_RUN {
+            return self.of_job(py, job, part, encoding, group, got);
         }
+        let flushed = self.flush(py);
+        self.run.job = job;
+        // Whatever a signal handler cut short there: this one is off the ring, too.
+        self.of_job(py, job, part, encoding, group, got)
+            .and(flushed)
+    }
+
+    /// Delivers one result of a job, or keeps it for the run, which is of that job.
+    fn of_job(
+        &mut self,
+        py: Python<'py>,
+        job: u32,
+        part: u32,
+        encoding: u8,
+        group: u8,
+        got: Got,
+    ) -> PyResult<()> {
         match group {
             VALUE => match load(py, encoding, got, 0) {
                 Ok(value) => {
