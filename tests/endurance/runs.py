@@ -187,8 +187,10 @@ def recycling(method: str, tasks: int) -> Outcome:
             pool.join()
     if results != list(range(50, 0, -1)):
         raise Violation(f"wrong results: {results}")
-    if caught:
-        raise Violation(f"warnings: {[str(one.message) for one in caught]}")
+    # From 3.12 on Python itself warns of each fork of a process with threads, as a pool's is.
+    ours = [str(one.message) for one in caught if "multi-threaded" not in str(one.message)]
+    if ours:
+        raise Violation(f"warnings: {ours}")
     del pool
     _look(before)
     return Outcome(f"{method}, replaced every third task", tasks, len(pids), monotonic() - start)
