@@ -45,6 +45,14 @@ def test_a_signal_handler_may_make_a_call_while_one_is_waited_for(
     assert got == [7]
 
 
+def test_a_signal_handler_may_make_a_call_while_a_map_takes_results(forked: Any) -> None:
+    result = forked.map_async(abs, [-1, -2], chunksize=1)
+    # What the thread has that was interrupted.
+    with forked._line.draining, result._lock:
+        assert forked.apply(abs, (-3,)) == 3
+    assert result.get() == [1, 2]
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("waits", [True, False])
 def test_a_storm_of_interrupts_leaves_nothing_locked(fork: Any, on_alarm: Any, waits: bool) -> None:

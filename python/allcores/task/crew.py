@@ -66,7 +66,7 @@ class Crew:
         self._oom = death.OomCounter()
         # Why workers were ended, by id() of the process object.
         self._doomed: dict[int, death.Why | None] = {}
-        self._dooming = threading.Lock()
+        self._dooming = threading.RLock()
         line.workers = size
         line.rebalance = self.rebalance
         line.stop_running = self.stop

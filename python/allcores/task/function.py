@@ -108,7 +108,7 @@ class Packed:
         # The others by name and content, the latest last; what keeps its large buffers, for one
         # of a single call: they are not copied again as long as they are the same.
         self._contents: OrderedDict[tuple[str, bytes], Function | Refs] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def get(self, func: Callable[..., Any], often: bool) -> Function:
         """Return `func`, packed.

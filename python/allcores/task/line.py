@@ -99,7 +99,7 @@ class Line(Engine):
         # Large ones that may be there: which of the posted it ends with, and its bytes.
         self._large: deque[tuple[int, int]] = deque()
         self._load = 0  # their bytes
-        self._weighing = threading.Lock()
+        self._weighing = threading.RLock()
         self._keeper_wants = False
         self.left: set[int] = set()  # pids of workers that left the rings, and live
 

@@ -81,7 +81,7 @@ class MapResult(ApplyResult, _std.MapResult):  # type: ignore[type-arg]
         self._chunksize = chunksize
         self._value = [None] * length
         self._function: Function | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may call the pool in the middle of it
         self._feeding = threading.Lock()
         self._next = 0  # the first item that is in no task yet
         self._settled = 0  # items
