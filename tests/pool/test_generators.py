@@ -239,7 +239,7 @@ def test_an_error_stops_a_slow_reading(any_pool: Any) -> None:
     with pytest.raises(KeyError, match="fifty") as caught:
         any_pool.map(fail_at_50, reader, 1000)
     eventually(lambda: gc.collect() >= 0 and reader.closed)
-    assert caught.value.partial_results == {}  # type: ignore[attr-defined]
+    assert len(caught.value.partial_results) <= reader.read  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("size", SIZES)
