@@ -205,3 +205,23 @@ def test_an_input_that_fails_does_so_in_the_place_of_its_task(forked: Any) -> No
         with pytest.raises(LookupError):
             next(results)
         assert list(results) == []
+
+
+def test_results_are_taken_together_while_there_is_much_to_do(
+    fork: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waits looks every 10 ms as long as 20 ms of work are out, not for each result."""
+    with fork.Pool(2) as pool:
+        line, looks = pool._line, 0
+        serve = line._serve
+
+        def counted(*args: Any) -> bool:
+            nonlocal looks
+            looks += 1
+            return serve(*args)
+
+        monkeypatch.setattr(line, "_serve", counted)
+        start = time.monotonic()
+        assert pool.map(time.sleep, [0.004] * 1000) == [None] * 1000
+        most = (time.monotonic() - start) / 0.01
+    assert looks < most + 200, (looks, most)

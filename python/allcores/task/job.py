@@ -38,6 +38,10 @@ class Job:
         """Take the news that a part has failed for good."""
         raise NotImplementedError
 
+    def _rest(self) -> float:
+        """Return for how many seconds who waits for it need not look for results."""
+        return 0.0
+
     def _is_open(self, part: int) -> bool:
         """Return whether a part is neither done nor failed."""
         raise NotImplementedError

@@ -32,6 +32,11 @@ AHEAD = 3
 # tasks has to wait for a processor.
 _AHEAD_NS = 50_000_000
 _MOST_AHEAD = 25
+# As long as there is so much work for each, in nanoseconds, who waits takes results at times only:
+# each wake-up takes the core from a worker, which costs far more than the time that it takes. (A
+# guess.)
+_PLENTY_NS = 20_000_000
+_REST_S = 0.01
 # How long a task should take, in nanoseconds: 100 times what it costs here.
 TASK_NS = 2_000_000
 # Items in the first tasks, before anything is measured: at most.
@@ -199,6 +204,13 @@ class MapResult(ApplyResult, _std.MapResult):  # type: ignore[type-arg]
         self._post(start + keep, start + count)
 
     # Results come in.
+
+    def _rest(self) -> float:
+        took = self._took
+        if not took or self._over:
+            return 0.0
+        under_way = (self._next - self._settled) / self._workers
+        return _REST_S if under_way * min(took) >= _PLENTY_NS else 0.0
 
     def _got(self, part: int, value: Any) -> None:
         self._got_many((part,), (value,))
