@@ -242,16 +242,7 @@ class Pool(_std.Pool):
 
             func = SeededCall(func, chosen.seed)
         result = ApplyResult(self, callback, error_callback, (args, kwargs), chosen)
-        try:
-            try:
-                function = self._line.function(result, func, often=False)
-            except Exception as error:
-                result._fail(error)
-            else:
-                self._line.call(function, result, args, kwargs)
-        except BaseException as error:
-            _cut_short(result, error)
-            raise
+        self._begin(result, func, False, result.start)
         return result
 
     # A call for each item.
@@ -391,16 +382,7 @@ class Pool(_std.Pool):
             if bar is not None:
                 bar.close(0)
             return result
-        try:
-            try:
-                function = self._line.function(result, func, often=len(items) > 1)
-            except Exception as error:
-                result._fail(error)
-            else:
-                result.start(function)
-        except BaseException as error:
-            _cut_short(result, error)
-            raise
+        self._begin(result, func, len(items) > 1, result.start)
         return result
 
     def _read_map(
@@ -418,12 +400,7 @@ class Pool(_std.Pool):
             func = _seeded(func, kind, chosen.seed)
         result = ReadResult(self, kind, iterable, chunksize, chosen)
         result._bar = bar
-        try:
-            function = self._line.function(result, func, often=True)
-        except Exception as error:
-            result._fail(error)
-        else:
-            result.start(function)
+        self._begin(result, func, True, result.start)
         return result
 
     def imap(
@@ -485,23 +462,45 @@ class Pool(_std.Pool):
             func, iterator = _seeded(func, MAP, chosen.seed), enumerate(iterator)
         result = IMapIterator(self, size, ordered, chosen)
         result._bar = bar
-        try:
-            function = self._line.function(result, func, often=True)
-        except Exception as error:
-            result._fail(error)
-            return result
-        result._feed = feed = Feed(result, function, iterator, self._ahead(size))
-        if self._line.lazy:
-            result._feed_at = math.inf  # not before somebody asks for a result
-            return result
-        if type(iterable) not in NEVER_BLOCK:
-            feed.in_thread()
-        feed()
-        self._line.leave(result)
+
+        def start(function: Any) -> None:
+            result._feed = feed = Feed(result, function, iterator, self._ahead(size))
+            if self._line.lazy:
+                result._feed_at = math.inf  # not before somebody asks for a result
+                return
+            if type(iterable) not in NEVER_BLOCK:
+                feed.in_thread()
+            feed()
+            self._line.leave(result)
+
+        self._begin(result, func, True, start)
         return result
 
     def _ahead(self, chunksize: int) -> int:
         return 1 if self._line.lazy else ahead(self._processes, chunksize)
+
+    def _begin(
+        self,
+        result: Any,
+        func: Callable[..., Any],
+        often: bool,
+        start: Callable[[Any], None],
+    ) -> None:
+        """Pack the function of a call, and make its first tasks with `start`.
+
+        A call that is interrupted meanwhile is over: `join` would wait for ever for the tasks that
+        are not on their way.
+        """
+        try:
+            try:
+                function = self._line.function(result, func, often)
+            except Exception as error:
+                result._fail(error)
+            else:
+                start(function)
+        except BaseException as error:
+            result._abort(error)
+            raise
 
     # The end.
 
@@ -596,11 +595,6 @@ def _maker(cls: type[Pool], ctx: Any) -> Callable[..., Any]:
         return cls.Process(ctx, **kwargs)
 
     return make
-
-
-def _cut_short(result: ApplyResult, error: BaseException) -> None:
-    """End a call whose tasks are not all on their way: `join` would wait for them for ever."""
-    result._abort(error)
 
 
 def _end(line: Line, crew: Crew, keeper: Keeper) -> None:

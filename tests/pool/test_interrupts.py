@@ -34,6 +34,9 @@ class Interrupts:
     def __reduce__(self) -> tuple[Any, ...]:
         raise KeyboardInterrupt
 
+    def __call__(self, x: int) -> int:
+        return x
+
 
 def test_a_signal_handler_may_make_a_call_while_one_is_waited_for(
     forked: Any, on_alarm: Any
@@ -113,6 +116,9 @@ def test_a_call_that_is_interrupted_as_it_is_made_is_not_waited_for(fork: Any) -
         lambda: pool.apply_async(abs, (item,)),
         lambda: pool.map(abs, [item, item]),
         lambda: pool.imap(abs, [item, item], 2),
+        lambda: pool.map(item, [1, 2]),
+        lambda: pool.map(item, iter([1, 2])),
+        lambda: pool.imap(item, [1, 2]),
     ):
         with pytest.raises(KeyboardInterrupt):
             make()

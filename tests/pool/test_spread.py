@@ -207,6 +207,20 @@ def test_an_input_that_fails_does_so_in_the_place_of_its_task(forked: Any) -> No
         assert list(results) == []
 
 
+def test_a_timeout_counts_while_who_waits_rests(fork: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate, left = allcores.Event(), []
+    with fork.Pool(1) as pool:
+        result = pool.apply_async(gate.wait)
+        with monkeypatch.context() as patch:
+            patch.setattr(result, "_rest", lambda: 0.01)
+            patch.setattr(pool._line, "_serve", lambda timeout, done: left.append(timeout) is None)
+            with pytest.raises(allcores.TimeoutError):
+                result.get(timeout=0.005)
+        assert left[0] == 0  # the rest has taken all of it
+        gate.set()
+        assert result.get()
+
+
 def test_results_are_taken_together_while_there_is_much_to_do(
     fork: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

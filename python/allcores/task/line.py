@@ -344,8 +344,9 @@ class Line(Engine):
             # A callback made a call and waits for it: somebody must hear of deaths meanwhile.
             timeout = min(timeout, SLICE_S)
             self.look_after()
-        if len(self.jobs) == 1 and (rest := job._rest()):
-            baton.acquire(timeout=min(timeout, rest))
+        if len(self.jobs) == 1 and (rest := min(timeout, job._rest())):
+            baton.acquire(timeout=rest)
+            timeout -= rest
         if self._keeper_wants:
             baton.acquire(timeout=min(timeout, TAIL_S))
         elif self.state == TERMINATE or not self._serve(timeout, done):

@@ -125,9 +125,17 @@ class ApplyResult(Job, _std.ApplyResult):  # type: ignore[type-arg]
     def _is_open(self, part: int) -> bool:
         return not self._over
 
-    def _repeat(self, part: int) -> None:
+    def start(self, function: Any) -> None:
+        """Make the task.
+
+        Args:
+            function: what to call.
+        """
         args, kwargs = self._call or ((), {})
-        self._line.call(self._kept, self, args, kwargs)
+        self._line.call(function, self, args, kwargs)
+
+    def _repeat(self, part: int) -> None:
+        self.start(self._kept)
 
     def _failed(self, part: int, error: BaseException) -> None:
         if not self._over:
