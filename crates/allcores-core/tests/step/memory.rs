@@ -26,6 +26,7 @@ pub const OPERATIONS: &[Operation] = &[
     operation("block", "reserve 300 KB beyond a gap", beyond_a_gap),
     operation("block", "release 200 KB, enough is warm", enough_is_warm),
     operation("block", "give back what is warm", cool_down),
+    operation("block", "reserve where there is no room", no_room),
     operation("frozen", "freeze 100 KB, view them, drop", freeze),
     operation("frozen", "open what is frozen, and view it", open_frozen),
     operation("reference", "make and drop", make_and_drop),
@@ -150,6 +151,17 @@ fn cool_down() -> Case {
     Case::new(|| alloc::cool().unwrap(), |_| usable())
         .before(before)
         .early()
+}
+
+/// What free chunks keep goes back, as if that were too little memory, before a block is refused.
+fn no_room() -> Case {
+    let before = || alloc::release(alloc::reserve(Kind::Raw, 200_000, false).unwrap()).unwrap();
+    let run = || {
+        // As much as the whole arena has room for, of which a part is in use.
+        let all = arena::arena().unwrap().chunks() * arena::CHUNK;
+        alloc::reserve(Kind::Raw, all, false).unwrap_err();
+    };
+    Case::new(run, |_| usable()).before(before).early()
 }
 
 fn freeze_bytes(bytes: &[u8]) -> Frozen {
