@@ -27,6 +27,8 @@ CLASS_S = 240.0
 KNOWN_S = 20.0
 # From the last test's end to the process's. Guessed.
 EXIT_S = 30.0
+# What its stack gets to be written. Guessed.
+STACK_S = 10.0
 
 
 class Class(NamedTuple):
@@ -173,14 +175,17 @@ def _wait(process: subprocess.Popen[bytes], out: Path, limit: float) -> str:
 def _stand(process: subprocess.Popen[bytes], out: Path) -> str:
     """Return where the process's main thread stands."""
     stacks = Path(f"{out}.stacks")
+    frames: list[tuple[str, str, str]] = []
     with contextlib.suppress(OSError, ProcessLookupError):
         os.kill(process.pid, signal.SIGUSR2)
-        for _ in range(100):
-            text = stacks.read_text(errors="replace")
-            frames = re.findall(r'File "([^"]+)", line (\d+) in (\S+)', text.split("Current")[-1])
-            if frames:
-                return " < ".join(f"{Path(f).name}:{line} {name}" for f, line, name in frames[:6])
+        end = time.monotonic() + STACK_S
+        # It is written frame by frame, the outermost last.
+        while time.monotonic() < end and not (frames and frames[-1][2] == "<module>"):
             time.sleep(0.01)
+            text = stacks.read_text(errors="replace").rpartition("Current")[2]
+            frames = re.findall(r'File "([^"]+)", line (\d+) in (.+)\n', text)
+    if frames:
+        return " < ".join(f"{Path(f).name}:{line} {name}" for f, line, name in frames[:6])
     return "nobody knows where"
 
 
