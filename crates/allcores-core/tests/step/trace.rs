@@ -77,8 +77,16 @@ impl Victim {
             }
         }
         let victim = Victim(pid);
-        if !libc::WIFSTOPPED(victim.wait()) {
-            return None;
+        loop {
+            let status = victim.wait();
+            if !libc::WIFSTOPPED(status) {
+                return None;
+            }
+            // `before` may have children, whose ends stop it, too.
+            match libc::WSTOPSIG(status) {
+                libc::SIGSTOP => break,
+                signal => ptrace(libc::PTRACE_CONT, pid, 0, signal as usize),
+            };
         }
         ptrace(
             libc::PTRACE_SETOPTIONS,
