@@ -16,7 +16,16 @@ Only ``os`` is imported, as the pool asks for the number of cores when a program
 import os
 from typing import NamedTuple
 
-__all__ = ["CpuQuota", "Group", "MemoryLimit", "cpu_quota", "groups", "memory_limit", "pids_limit"]
+__all__ = [
+    "CpuQuota",
+    "Group",
+    "MemoryLimit",
+    "cpu_quota",
+    "groups",
+    "memory_limit",
+    "pids_limit",
+    "read",
+]
 
 # Version 1 has no word for "no limit" in memory files: it shows the largest page-aligned number.
 _NO_LIMIT = 1 << 60
@@ -80,10 +89,10 @@ def cpu_quota(root: str = "/") -> CpuQuota | None:
     for version, path in groups("cpu", root):
         if version == 2:
             source = os.path.join(path, "cpu.max")
-            words = _read(source).split()
+            words = read(source).split()
         else:
             source = os.path.join(path, "cpu.cfs_quota_us")
-            words = (_read(source) + " " + _read(os.path.join(path, "cpu.cfs_period_us"))).split()
+            words = (read(source) + " " + read(os.path.join(path, "cpu.cfs_period_us"))).split()
         if len(words) != 2:
             continue
         quota, period = _number(words[0]), _number(words[1])
@@ -105,11 +114,11 @@ def memory_limit(root: str = "/") -> MemoryLimit | None:
             else ("memory.limit_in_bytes", "memory.usage_in_bytes")
         )
         source = os.path.join(path, name)
-        limit = _number(_read(source))
+        limit = _number(read(source))
         if limit is None or limit >= _NO_LIMIT:
             continue
         if lowest is None or limit < lowest.limit:
-            lowest = MemoryLimit(limit, _number(_read(os.path.join(path, usage))), source)
+            lowest = MemoryLimit(limit, _number(read(os.path.join(path, usage))), source)
     return lowest
 
 
@@ -118,7 +127,7 @@ def pids_limit(root: str = "/") -> tuple[int, str] | None:
     found = [
         (limit, source)
         for _, path in groups("pids", root)
-        if (limit := _number(_read(source := os.path.join(path, "pids.max")))) is not None
+        if (limit := _number(read(source := os.path.join(path, "pids.max")))) is not None
     ]
     return min(found, default=None)
 
@@ -173,16 +182,23 @@ def _unescape(text: str) -> str:
 
 
 def _lines(root: str, name: str) -> list[str]:
-    return _read(os.path.join(root, name)).splitlines()
+    return read(os.path.join(root, name)).splitlines()
 
 
-def _read(path: str) -> str:
+def read(path: str) -> str:
     """Return a small file's text; empty when it can't be read, as it then sets no limit."""
+    # (A file object would take four more system calls, and a pool asks for several files.)
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            return file.read().strip()
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            parts = []
+            while part := os.read(fd, 1 << 16):
+                parts.append(part)
+        finally:
+            os.close(fd)
     except OSError:
         return ""
+    return b"".join(parts).decode("utf-8", "surrogateescape").strip()
 
 
 def _number(text: str) -> int | None:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from allcores import _core
+from allcores import _core, cgroup
 from allcores.errors import TaskTimeout
 from allcores.task.records import (
     BUSY,
@@ -168,7 +168,7 @@ class OomCounter:
     @staticmethod
     def _find() -> str | None:
         try:
-            for line in _lines("/proc/self/cgroup"):
+            for line in cgroup.read("/proc/self/cgroup").splitlines():
                 number, controllers, path = line.split(":", 2)
                 if number == "0" and not controllers:
                     for base in (f"/sys/fs/cgroup{path}", "/sys/fs/cgroup"):
@@ -180,7 +180,7 @@ class OomCounter:
                         file = f"{base}/memory.oom_control"
                         if os.path.isfile(file):
                             return file
-        except (OSError, ValueError):
+        except ValueError:
             pass
         return None
 
@@ -188,18 +188,13 @@ class OomCounter:
         if self._file is None:
             return None
         try:
-            for line in _lines(self._file):
+            for line in cgroup.read(self._file).splitlines():
                 name, _, number = line.partition(" ")
                 if name == "oom_kill":
                     return int(number)
-        except (OSError, ValueError):
+        except ValueError:
             pass
         return None
-
-
-def _lines(file: str) -> list[str]:
-    with open(file) as stream:
-        return stream.read().splitlines()
 
 
 # Makes the error of a task whose worker was ended: from the job, the part, the item, the worker.

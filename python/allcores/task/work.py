@@ -78,7 +78,9 @@ def main(
         # What came with the fork is shared with the parent for as long as nothing writes there, and
         # a collection writes to every object. (So does this without the GIL, where it marks each.)
         gc.freeze()
-    loaded = set(sys.modules)
+    # Who is to tell what it has imported; a fork would copy the page of each name only to look.
+    tells = between is not None or type(me) is ForkServerProcess
+    loaded = set(sys.modules) if tells else None
     while _serve(link, initializer, initargs, maxtasks, loaded, between is not None):
         me = between.next()  # type: ignore[union-attr]
         if me is None:
@@ -91,7 +93,7 @@ def _serve(
     initializer: Callable[..., object] | None,
     initargs: Iterable[Any],
     maxtasks: int | None,
-    loaded: set[str],
+    loaded: set[str] | None,
     stays: bool,
 ) -> bool:
     """Serve one pool; return whether the pool's process was told that this one `stays`."""
@@ -124,7 +126,7 @@ def _serve(
         if teller is not None:
             teller.end()
     util.debug(f"worker exiting after {done} tasks ({reason})")
-    if stays or type(process.current_process()) is ForkServerProcess:
+    if loaded is not None:
         worker.tell(loaded, stays)
     return stays and reason == "stop" and worker.leave()
 
