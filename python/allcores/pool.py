@@ -369,7 +369,8 @@ class Pool(_std.Pool):
             if not hasattr(iterable, "__len__"):
                 raise
             result = MapResult(self, kind, (None,), 1, callback, error_callback)
-            result._fail(error)
+            fault = error
+            self._begin(result, None, False, lambda _: result._fail(fault))
             return result
         bar = bars.make(chosen.progress, len(items))
         if chosen.seed is not None:
@@ -378,11 +379,9 @@ class Pool(_std.Pool):
             func, items = _seeded(func, kind, chosen.seed), Numbered(items)
         result = MapResult(self, kind, items, chunksize, callback, error_callback, chosen)
         result._bar = bar
-        if len(items) == 0:
-            if bar is not None:
-                bar.close(0)
-            return result
-        self._begin(result, func, len(items) > 1, result.start)
+        if len(items) == 0 and bar is not None:
+            bar.close(0)
+        self._begin(result, func if len(items) else None, len(items) > 1, result.start)
         return result
 
     def _read_map(
@@ -482,18 +481,19 @@ class Pool(_std.Pool):
     def _begin(
         self,
         result: Any,
-        func: Callable[..., Any],
+        func: Callable[..., Any] | None,
         often: bool,
         start: Callable[[Any], None],
     ) -> None:
-        """Pack the function of a call, and make its first tasks with `start`.
+        """Number a call, pack its function, if there is one, and make its first tasks with `start`.
 
         A call that is interrupted meanwhile is over: `join` would wait for ever for the tasks that
         are not on their way.
         """
         try:
+            self._line.add(result)
             try:
-                function = self._line.function(result, func, often)
+                function = None if func is None else self._line.function(result, func, often)
             except Exception as error:
                 result._fail(error)
             else:

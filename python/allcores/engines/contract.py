@@ -8,7 +8,7 @@ What an engine asks of a job:
 
 | the job's | is for |
 |---|---|
-| ``_job`` | its number, which `add` gave it |
+| ``_job`` | its number, which `add` gives it; 0 before |
 | ``_batons`` | locks that it releases (`wake`) at each news; from `attend` |
 | ``_got(part, value)`` | what a task of one call returned |
 | ``_got_many(parts, values)`` | the same for some tasks at once |
@@ -75,7 +75,9 @@ class Engine(ABC):
     # Jobs.
 
     def add(self, job: Any) -> int:
-        """Return the number of a new job.
+        """Give a new job its number, and return that.
+
+        From here on it is waited for, so who adds it sees to it that it ends, whatever happens.
 
         Args:
             job: takes its results.
@@ -83,7 +85,7 @@ class Engine(ABC):
         number = next(self._numbers)
         if number > self._highest:
             number = self._number_anew(number)
-        self._last_job = number
+        self._last_job = job._job = number
         self.jobs[number] = job
         timeout = job._options.timeout
         if timeout is not None:

@@ -61,8 +61,8 @@ class FutureLine(Line):
         if not self.pending and self.tasks.qsize() < _MOST and self.has_room():
             self._post(future)
             return
-        self.jobs[_BACKLOG] = self
         self.pending.append(future)
+        self.jobs[_BACKLOG] = self
         if self.broken is not None:
             self._abort(self.why_over())
         elif self.tasks.qsize() < _REFILL:
@@ -75,9 +75,9 @@ class FutureLine(Line):
             self._failed(future, error)
 
     def _put(self, future: Future) -> None:
-        future._job = job = self.add(future)
         function, call = future._kept, future._call
         try:
+            job = self.add(future)
             if future._what != CALL:
                 bring.put_items(
                     self, function, job << 32, future._what, call, 0, len(call), future._index
@@ -117,7 +117,8 @@ class FutureLine(Line):
         room = _MOST - self.tasks.qsize()
         while pending:
             future = pending[0]
-            if future._state == PENDING:
+            # (One that has a number was posted, when an interrupt kept it from being taken out.)
+            if future._state == PENDING and not future._job:
                 if room <= 0 or not self.has_room():
                     break
                 room -= 1

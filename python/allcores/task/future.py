@@ -56,7 +56,6 @@ class Future(Job, _StdFuture):  # type: ignore[type-arg]
     _done_callbacks: list[Any] = []  # noqa: RUF012
     _batons: Sequence[Any] = ()
     _kept: Any = None  # the packed function
-    _job = 0
     # asyncio waits for it; its cancel() then is that of a task there, which is meant to stop it.
     _awaited = False
     # Which of its line's tasks it is; of one that isn't on the ring yet, behind all of them.

@@ -16,6 +16,7 @@ class Job:
     done again or failed.
     """
 
+    _job = 0  # its number, once its engine has given it one
     _options: Options = PLAIN
     # How often parts have failed; made with the first that does.
     _tried: dict[int, int] | None = None

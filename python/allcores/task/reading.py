@@ -31,7 +31,7 @@ _PIECES = 32
 
 
 class ReadResult(MapResult):
-    """The results, to come, of a map whose input `get` reads.
+    """The results, to come, of a map whose input is read by the thread that makes it.
 
     Args:
         pool: kept alive until the results are there.
@@ -41,7 +41,7 @@ class ReadResult(MapResult):
         options: how its tasks are done.
     """
 
-    _all_read = False
+    _all_read = False  # all of the input
 
     def __init__(
         self,
@@ -61,12 +61,13 @@ class ReadResult(MapResult):
         self._at_once = 1 if self._lazy else _ONES_AT_ONCE
         self._burst = 1  # items that may be read at once
 
-    def get(self, timeout: float | None = None) -> list[Any]:
-        """Read the input, and return the results.
+    def start(self, function: Any) -> None:
+        """Read the input, and make tasks of it as there is room.
 
         Args:
-            timeout: seconds to wait for them when all is read; None for as long as it takes.
+            function: what to call.
         """
+        self._function = function
         try:
             while not (self._all_read or self._over):
                 self._line.attend(self, self._has_news, None)
@@ -77,7 +78,6 @@ class ReadResult(MapResult):
             attach(error, self._value, self._done())
             self._abort(error)
             raise
-        return super().get(timeout)  # type: ignore[no-any-return]
 
     def _has_news(self) -> bool:
         return self._over or self._has_room()

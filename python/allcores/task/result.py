@@ -59,7 +59,6 @@ class ApplyResult(Job, _std.ApplyResult):  # type: ignore[type-arg]
             self._callback = callback
         if error_callback is not None:
             self._error_callback = error_callback
-        self._job = self._line.add(self)
 
     def ready(self) -> bool:
         """Return whether the call has ended."""
@@ -173,9 +172,10 @@ class ApplyResult(Job, _std.ApplyResult):  # type: ignore[type-arg]
 
     def _abort(self, error: BaseException) -> None:
         """Fail, whatever is still missing, without calling back."""
-        if not self._ready:
-            if not self._over:
-                self._success, self._value = False, error
+        if not self._over:
+            self._success, self._value = False, error
+        # (An interrupt may have kept one that is ready from being forgotten.)
+        if not self._ready or self._job in self._line.jobs:
             self._finish(early=True)
 
     def _finish(self, early: bool = False) -> None:

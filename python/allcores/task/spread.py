@@ -60,8 +60,6 @@ class MapResult(ApplyResult, _std.MapResult):  # type: ignore[type-arg]
         options: how its tasks are done.
     """
 
-    _all_read = True  # all of the input
-
     def __init__(
         self,
         pool: Any,
@@ -101,17 +99,17 @@ class MapResult(ApplyResult, _std.MapResult):  # type: ignore[type-arg]
         # been waiting for a processor.
         self._took: deque[float] = deque(maxlen=4)
         self._ahead = AHEAD * self._workers
-        if length == 0 and self._all_read:
-            self._success = True
-            self._complete()
 
-    def start(self, function: Function) -> None:
+    def start(self, function: Function | None) -> None:
         """Make the first tasks.
 
         Args:
-            function: what to call.
+            function: what to call; None where there are no items.
         """
         self._function = function
+        if self._length == 0:
+            self._success = True
+            self._complete()
         self._more()
 
     # Tasks go out.
@@ -282,7 +280,8 @@ class MapResult(ApplyResult, _std.MapResult):  # type: ignore[type-arg]
         """Return where there are results."""
         if self._chunksize == 1:
             return spans_of(self._open, self._next)
-        spans = zip(self._starts, self._ends, self._counts, strict=True)
+        # (A part that an interrupt kept from being noted wholly has no count.)
+        spans = zip(self._starts, self._ends, self._counts, strict=False)
         return sorted((start, end) for start, end, count in spans if count == 0)
 
     def _is_open(self, part: int) -> bool:

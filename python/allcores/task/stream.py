@@ -61,7 +61,6 @@ class IMapIterator(Job, _std.IMapIterator):  # type: ignore[type-arg]
         self._kept: Any = None
         self._lock = threading.RLock()
         self._feed: Callable[[], None] = lambda: None
-        self._job = self._line.add(self)
 
     def __iter__(self) -> IMapIterator:
         return self
