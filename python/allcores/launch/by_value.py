@@ -19,7 +19,6 @@ from __future__ import annotations
 import dataclasses
 import dis
 import functools
-import hashlib
 import io
 import marshal
 import pickle
@@ -38,6 +37,7 @@ import cloudpickle.cloudpickle as _cp
 from allcores import buffers, tensors
 from allcores.buffers import Refs
 from allcores.launch import adopt, names, rebuild, variables
+from allcores.launch.fingerprint import fingerprint
 from allcores.launch.rebuild import DEFINITION, MISSING, VALUE, Entry
 
 # What the module of the program is called: in a process that the standard library has spawned it
@@ -152,8 +152,8 @@ class Message:
             self._errors[name] = error
             return Entry(name, MISSING, origin, serial, b"", None, (), why(value, error))
         self._bound_to[name] = hard
-        fingerprint = hashlib.blake2b(blob, digest_size=16).digest()
-        return Entry(name, kind, origin, serial, fingerprint, blob, tuple({**soft}), "")
+        mark = fingerprint(blob)
+        return Entry(name, kind, origin, serial, mark, blob, tuple({**soft}), "")
 
     def _spread_errors(self) -> None:
         """What can't do without something left out is left out too."""
@@ -174,8 +174,8 @@ class Message:
             entry = self.entries[name]
             if entry.serial and names.had_at_a_fork((entry.origin, entry.serial)):
                 # Forked children have it: it travels by name.
-                fingerprint = repr((entry.origin, entry.serial)).encode()
-                self.entries[name] = entry._replace(kind=DEFINITION, fingerprint=fingerprint)
+                mark = repr((entry.origin, entry.serial)).encode()
+                self.entries[name] = entry._replace(kind=DEFINITION, fingerprint=mark)
                 del self._errors[name]
 
 

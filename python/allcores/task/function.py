@@ -22,6 +22,7 @@ from weakref import WeakKeyDictionary
 from allcores import _core, pickling
 from allcores.buffers import Refs
 from allcores.errors import NotPicklable
+from allcores.launch.fingerprint import fingerprint
 from allcores.task.records import HEAD, SETS_GLOBALS
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ class Packed:
             packed = Function(name, data, refs, often, func)
             packed.numbered = is_seeded(func)
             return packed
-        key = name, data if len(data) <= _SHORT_BYTES else _digest(data)
+        key = name, data if len(data) <= _SHORT_BYTES else fingerprint(data)
         contents = self._contents
         with self._lock:
             found = contents.get(key)
@@ -177,12 +178,6 @@ class Packed:
             left -= sum(frozen.nbytes for frozen in refs.kept)
             if left < 0 and refs.kept:
                 del contents[key]
-
-
-def _digest(data: bytes) -> bytes:
-    from hashlib import blake2b  # takes its time to import
-
-    return blake2b(data).digest()
 
 
 def _is_importable(func: Any) -> bool:
