@@ -94,7 +94,7 @@ def dumps(obj: Any, what: str = "the object") -> bytes:
         pickler.dispatch_table = _plain_reducers()
         pickler.dump(obj)
         data = stream.getvalue()
-        if b"_main__" not in data:  # nor "__mp_main__", see by_value.MAIN
+        if b"_main__" not in data:  # nor "__mp_main__", see launch/reduce.py
             if refs is None or not (large or len(data) >= buffers.LARGE_PICKLE):
                 return data
             return buffers.enclose(data, large, refs, all_beside=True)

@@ -96,7 +96,7 @@ def find(place: Place, name: str, default: tuple[Any, ...]) -> ContextVar[Any] |
 
 
 def reduce(variable: ContextVar[Any]) -> Any:
-    """Return how to pickle a variable, for the pickler of by_value.py."""
+    """Return how to pickle a variable, for the pickler of reduce.py."""
     place = place_of(variable)
     default = default_of(variable)
     if place is not None and place[0] not in ("__main__", "__mp_main__"):
