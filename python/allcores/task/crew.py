@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -106,7 +107,10 @@ class Crew:
         if budget.is_numeric():
             budget.libraries()
         if self.line.hearing is not None:
-            from allcores.task import logs, tell  # noqa: F401
+            from allcores.task import tell  # noqa: F401
+
+            if "logging" in sys.modules:
+                from allcores.task import logs  # noqa: F401
 
     def _prepare(self) -> tuple[Any, death.Lease]:
         lease = death.Lease()
