@@ -78,7 +78,7 @@ def test_a_forgotten_pool_warns_and_ends(fork: Any) -> None:
     del pool
     with pytest.warns(ResourceWarning, match="unclosed running"):
         kept.clear()
-        gc.collect()
+    gc.collect()
     assert gone() is None
     eventually(lambda: not is_running(pid))
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-import threading
 import os
 import signal
+import threading
 import time
 from decimal import Decimal
 from typing import Any
