@@ -63,6 +63,15 @@ def use(together: Together, size: int, seconds: float = 0.06) -> int:
         return len(block)
 
 
+def use_with(together: Together, size: int, others: int) -> int:
+    """Have memory until so many others have been seen to have some."""
+    with together:
+        block = take(size)
+        eventually(lambda: together.most.value > others)
+        time.sleep(0.1)  # more would begin, if they might
+        return len(block)
+
+
 def keep(size: int) -> int:
     """Keep memory for good."""
     time.sleep(0.01)
@@ -233,9 +242,9 @@ def test_as_many_as_have_room(fork: Any) -> None:
     """Where there is room for two of three, two run at the same time."""
     together = Together()
     # Each has some ten MB of its own, as a fork of this process.
-    with fork.Pool(3, max_memory=200 * MB) as pool:
-        while together.most.value < 2:
-            pool.starmap(use, [(together, 70 * MB, 0.1)] * 8, chunksize=1)
+    with fork.Pool(3, max_memory=320 * MB) as pool:
+        assert pool.apply(use_with, (together, 120 * MB, 0)) == 120 * MB
+        pool.starmap(use_with, [(together, 120 * MB, 1)] * 8, chunksize=1)
     pool.join()
     assert together.most.value == 2
 
@@ -271,9 +280,7 @@ def test_what_a_fork_shares_with_its_parent_does_not_count(fork: Any) -> None:
     together = Together()
     ours = take(200 * MB)
     with fork.Pool(2, max_memory=250 * MB) as pool:
-        # (How soon a second worker gets one is a matter of time.)
-        while together.most.value < 2:
-            pool.starmap(use, [(together, 10 * MB, 0.1)] * 6, chunksize=1)
+        assert pool.starmap(use_with, [(together, 10 * MB, 1)] * 2, chunksize=1) == [10 * MB] * 2
     pool.join()
     del ours
 
@@ -380,6 +387,7 @@ def test_retries_run_it_again(fork: Any, tmp_path: Path) -> None:
 # What workers keep.
 
 
+@pytest.mark.watchdog(180)
 def test_workers_that_keep_memory_are_replaced(ctx: Any, capfd: Any) -> None:
     """Workers that keep more and more leave between two tasks, silently."""
     with ctx.Pool(2, max_memory=100 * MB) as pool:

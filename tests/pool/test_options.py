@@ -183,6 +183,7 @@ def test_an_argument_that_cannot_travel_is_not_tried_again(forked: Any) -> None:
     assert isinstance(found[1], errors.NotPicklable)
 
 
+@pytest.mark.watchdog(180)
 def test_a_thousand_tasks_with_deaths_all_come_out_right(ctx: Any, tmp_path: Path) -> None:
     def work(x: int) -> int:
         if x % 50 == 7 and touch(tmp_path, x) == 1:
