@@ -88,7 +88,7 @@ def shared_memory_files() -> set[str]:
 
 
 def wait_for_files_to_go(before: set[str], grace_s: float) -> set[str]:
-    """Wait until files that are new in `/dev/shm` go, for `grace_s` at most; return those that stay.
+    """Wait until what is new in `/dev/shm` goes, for `grace_s` at most; return what stays.
 
     Other programs make files there, too: one of theirs that nobody holds at this moment is about to
     be held, or to go.

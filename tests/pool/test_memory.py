@@ -16,17 +16,10 @@ import allcores
 import pytest
 from allcores import errors, memory
 from allcores.task import footprint
-from pool_tools import eventually
+from pool_tools import eventually, take
 
 MB = 10**6
 _kept: list[bytearray] = []
-
-
-def take(size: int) -> bytearray:
-    """Return memory that is really there: each of its pages has been written to."""
-    block = bytearray(size)
-    block[::4096] = b"\1" * len(block[::4096])
-    return block
 
 
 class Together:
@@ -48,11 +41,14 @@ class Together:
 
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A task whose worker gets no core for a while isn't taken for one that lasts and needs little.
+    """Whoever gets no core for a while, a worker or who looks at it, changes nothing.
 
-    Else another would begin beside it after a second, of which nobody can know what it will need.
+    Else a task that has not taken its memory for a second is one that lasts and needs little, and
+    one that was seen only before it took its memory needed less than those before.
     """
     monkeypatch.setattr(footprint, "_RAMP_S", 600.0)
+    monkeypatch.setattr(footprint, "_FADE", 0.0)
+    monkeypatch.setattr(footprint, "_FADE_UNSEEN", 0.0)
 
 
 def use(together: Together, size: int, seconds: float = 0.06) -> int:
@@ -79,60 +75,6 @@ def keep(size: int) -> int:
     return os.getpid()
 
 
-# Sizes.
-
-
-@pytest.mark.parametrize(
-    ("text", "size"),
-    [
-        (1, 1),
-        ("4 GiB", 4 << 30),
-        ("500MB", 500 * MB),
-        ("500 mb", 500 * MB),
-        (" 1.5 KiB ", 1536),
-        (".5kB", 500),
-        ("2 TB", 2 * 10**12),
-        ("17 B", 17),
-    ],
-)
-def test_sizes(text: int | str, size: int) -> None:
-    """A size is a number of bytes, or a number with a unit."""
-    assert memory.parse(text, "max_memory") == size
-
-
-@pytest.mark.parametrize("size", ["", "4", "4 G", "GiB", "-1 MB", "1,5 GB", "0 MB", 0, -5])
-def test_what_is_no_size(size: int | str) -> None:
-    """What can be misread is no size; the error says how to write one."""
-    with pytest.raises(ValueError, match="max_memory"):
-        allcores.Pool(1, max_memory=size)
-    with pytest.raises(ValueError, match="max_memory"):
-        allcores.ProcessPoolExecutor(1, max_memory=size)
-
-
-@pytest.mark.parametrize("size", [0.5, True, b"1 MB", [1]])
-def test_what_is_of_the_wrong_type(size: Any) -> None:
-    """Other types are a TypeError."""
-    with pytest.raises(TypeError, match="max_memory must be a number of bytes or a text"):
-        allcores.Pool(1, max_memory=size)
-
-
-def test_memory_of_a_process() -> None:
-    """What a process has for itself is measured, here and after its end."""
-    before = memory.status(os.getpid())
-    assert before is not None
-    exact = memory.private(os.getpid(), before.anonymous)
-    block = take(64 * MB)  # from there on it is never memory that was there before
-    after = memory.status(os.getpid())
-    assert after is not None
-    assert after.anonymous - before.anonymous > 60 * MB
-    assert memory.private(os.getpid(), after.anonymous) - exact > 60 * MB
-    del block
-    child = subprocess.Popen([sys.executable, "-c", ""])
-    child.wait()
-    assert memory.status(child.pid) is None
-    assert memory.private(child.pid, 17) == 17
-
-
 # Waiting for room.
 
 
@@ -151,6 +93,7 @@ def test_tasks_wait_until_there_is_room(ctx: Any) -> None:
     assert together.most.value == 1
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_task_that_ends_while_it_is_looked_at(fork: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """However long the look takes, as the machine is busy: what the task needed is learned."""
     together, looked, pid = Together(), allcores.Event(), allcores.Value("i", 0)
