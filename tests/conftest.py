@@ -141,8 +141,8 @@ def _left_at_the_end(folder: Path) -> list[str]:
     left = leftovers.wait_for_exit(leftovers.children(), GRACE_S)
     found += [f"process {leftovers.describe(pid)}" for pid in sorted(left)]
     leftovers.reap_adopted(leftovers.children() - left)
-    new = leftovers.shared_memory_files() - _shm_before
-    found += [f"/dev/shm/{name}" for name in sorted(new) if not leftovers.held_by_others(name)]
+    new = leftovers.wait_for_files_to_go(_shm_before, GRACE_S)
+    found += [f"/dev/shm/{name}" for name in sorted(new)]
     found += [str(path) for path in sorted((folder / "tmp").iterdir())]
     return found
 

@@ -87,6 +87,24 @@ def shared_memory_files() -> set[str]:
         return set()
 
 
+def wait_for_files_to_go(before: set[str], grace_s: float) -> set[str]:
+    """Wait until what is new in `/dev/shm` goes, for `grace_s` at most; return what stays.
+
+    Other programs make files there, too: one of theirs that nobody holds at this moment is about to
+    be held, or to go.
+
+    Args:
+        before: the names that there were.
+        grace_s: seconds to wait.
+    """
+    deadline = time.monotonic() + grace_s
+    left = shared_memory_files() - before
+    while left and time.monotonic() < deadline:
+        left = {name for name in left & shared_memory_files() if not held_by_others(name)}
+        time.sleep(0.1 if left else 0)
+    return left
+
+
 def held_by_others(name: str) -> bool:
     """Whether a process outside this run has the file of `/dev/shm` mapped or open.
 

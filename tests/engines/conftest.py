@@ -49,5 +49,5 @@ def no_thread_left() -> Iterator[None]:
     before = set(threading.enumerate())
     yield
     for thread in set(threading.enumerate()) - before:
-        thread.join(10)
+        thread.join(30)
     assert not set(threading.enumerate()) - before

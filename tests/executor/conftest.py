@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -34,6 +35,6 @@ def busy(executor: Any) -> Iterator[Any]:
     executor.gate = gate = allcores.Event()
     executor.begun = [executor.submit(gate.wait) for _ in range(2)]
     while not all(future.running() for future in executor.begun):
-        pass
+        time.sleep(0.001)
     yield executor
     gate.set()

@@ -25,3 +25,10 @@ def blocks() -> int:
     _core.arena_fd()
     _core.recover()
     return int(_core.stats()["live_blocks"])
+
+
+def take(size: int) -> bytearray:
+    """Return memory that is really there: each of its pages has been written to."""
+    block = bytearray(size)
+    block[::4096] = b"\1" * len(block[::4096])
+    return block

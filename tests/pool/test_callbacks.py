@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import allcores
 import pytest
 from allcores import errors
 from allcores.task import keeper
@@ -44,19 +45,20 @@ def test_a_callback_may_wait_for_a_call_that_ends_badly(
 def test_the_last_job_may_end_just_as_the_keeper_goes_to_sleep(
     fork: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pool = fork.Pool(1)
+    pool, gate = fork.Pool(1), allcores.Event()
     real = keeper._work_or_wait
     looks: list[bool] = []
 
     def late(line: Any, crew: Any, patience: int, *rest: Any) -> Any:
         looks.append(line.state == "CLOSE")
         if sum(looks) > 2:  # a sleep before may end by the bell of close()
+            gate.set()
             while line.jobs:
                 time.sleep(0.001)
         return real(line, crew, 4, *rest)
 
     monkeypatch.setattr(keeper, "_work_or_wait", late)
-    result = pool.apply_async(time.sleep, (0.5,))
+    result = pool.apply_async(gate.wait)
     waiter = threading.Thread(target=result.get)
     waiter.start()
     eventually(lambda: bool(pool._line.waiting))

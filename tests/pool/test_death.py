@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures.process
 import os
 import pickle
+import resource
 import signal
 import time
 from typing import Any
@@ -47,7 +48,9 @@ def test_the_memory_that_it_had_is_told(pool: Any) -> None:
 
     with pytest.raises(errors.WorkerDied) as caught:
         pool.apply(grow_and_die, (100 << 20,))
-    assert 100 << 20 < caught.value.max_rss < 1 << 30
+    # (A fork begins with what this process has.)
+    ours = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+    assert 100 << 20 < caught.value.max_rss < ours + (1 << 30)
 
 
 def test_the_others_results_arrive(pool: Any) -> None:
@@ -130,9 +133,10 @@ def test_tasks_killed_at_random_all_end(fork: Any) -> None:
         results = [pool.apply_async(abs, (x,)) for x in range(3000)]
         died = 0
         for x, result in enumerate(results):
-            if x % 100 == 0 and pool._pool:
+            workers = list(pool._pool)  # the pool takes the dead out at any time
+            if x % 100 == 0 and workers:
                 # (Does nothing when the pool has just collected it.)
-                pool._pool[x // 100 % len(pool._pool)].kill()
+                workers[x // 100 % len(workers)].kill()
             try:
                 assert result.get() == x
             except errors.WorkerDied:

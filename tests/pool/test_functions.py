@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from allcores import errors
-from pool_tools import blocks
+from pool_tools import blocks, eventually
 
 
 class Counted:
@@ -116,7 +116,7 @@ def test_what_a_pool_remembers_ends_with_it(fork: Any) -> None:
             ]
     pool.join()
     del pool
-    assert blocks() <= before
+    eventually(lambda: blocks() <= before)
 
 
 def test_a_function_that_can_not_travel_says_so(forked: Any) -> None:

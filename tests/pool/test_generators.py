@@ -210,7 +210,8 @@ def test_what_is_done_is_forgotten(fork: Any, size: int) -> None:
 
     with fork.Pool(2) as pool:
         assert pool.map(number_of, items(), size) == list(range(1000))
-    assert most <= 150
+    # 128 are under way, and so many again while what came of those before is being taken.
+    assert most <= 300
     gc.collect()
     assert len(alive) <= 1
 

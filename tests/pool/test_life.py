@@ -10,7 +10,6 @@ import sys
 import textwrap
 import time
 import weakref
-from pathlib import Path
 from typing import Any
 
 import allcores
@@ -21,11 +20,7 @@ from pool_tools import blocks, eventually
 
 
 def is_running(pid: int) -> bool:
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
-        return False
-    return stat.rpartition(")")[2].split()[0] not in "ZX"
+    return not leftovers.is_zombie(pid)
 
 
 def test_terminate_ends_running_tasks_and_leaves_no_process(ctx: Any) -> None:
@@ -96,8 +91,8 @@ def test_arguments_and_results_are_let_go(forked: Any) -> None:
     references = [weakref.ref(thing) for thing in things]
     assert len(forked.map(lambda thing: 1, things)) == 4
     del things
-    gc.collect()
-    assert [reference() for reference in references] == [None] * 4
+    # (The keeper, if it brought the results, may be just about to let go of the call.)
+    eventually(lambda: gc.collect() >= 0 and not any(reference() for reference in references))
 
 
 @pytest.mark.parametrize("end", ["join", "terminate", "kill"])

@@ -171,6 +171,7 @@ def test_what_ends_one_callback_costs_no_other(forked: Any) -> None:
     try:
         results = [forked.apply_async(square, (i,), callback=leave) for i in range(10)]
         assert [result.get() for result in results] == [i * i for i in range(10)]
+        eventually(lambda: len(reported) == 10)  # what ends a callback is reported behind it
     finally:
         threading.excepthook = before
     assert sorted(called) == [i * i for i in range(10)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import os
 import pickle
@@ -20,8 +21,9 @@ from allcores.task.partial import PartialResults
 from pool_tools import blocks, eventually
 
 FOREVER_S = 3600.0
-# For calls with tasks that keep to it: these take microseconds, unless the machine has a hiccup.
-LIMIT_S = 0.5
+# For calls with tasks that keep to it: these take microseconds, but a worker may get no core for
+# a second or two.
+LIMIT_S = 3.0
 
 
 def sleep_if_3(x: int) -> int:
@@ -75,16 +77,20 @@ def hang_twice(folder: Path, x: int) -> int:
 # A time limit.
 
 
-@pytest.mark.parametrize("work", [sleep_if_3, spin_if_3])
-def test_the_task_that_overruns_fails_and_the_rest_return(pool: Any, work: Any) -> None:
-    found = pool.map(work, range(8), timeout=LIMIT_S, on_error="return")
-    late = found.pop(3)
-    assert found == [x * 10 for x in range(8) if x != 3]
-    assert isinstance(late, errors.TaskTimeout)
-    assert isinstance(late, allcores.TimeoutError)
-    assert (late.task_index, late.args_repr, late.timeout) == (3, "(3)", LIMIT_S)
-    again = pickle.loads(pickle.dumps(late))
-    assert (again.task_index, str(again)) == (3, str(late))
+def test_the_task_that_overruns_fails_and_the_rest_return(pool: Any) -> None:
+    results = [
+        pool.map_async(work, range(8), timeout=LIMIT_S, on_error="return")
+        for work in (sleep_if_3, spin_if_3)
+    ]
+    for result in results:
+        found = result.get()
+        late = found.pop(3)
+        assert found == [x * 10 for x in range(8) if x != 3]
+        assert isinstance(late, errors.TaskTimeout)
+        assert isinstance(late, allcores.TimeoutError)
+        assert (late.task_index, late.args_repr, late.timeout) == (3, "(3)", LIMIT_S)
+        again = pickle.loads(pickle.dumps(late))
+        assert (again.task_index, str(again)) == (3, str(late))
     assert pool.map(sleep_if_3, [1, 2]) == [10, 20]
 
 
@@ -143,25 +149,26 @@ def test_a_task_that_ends_in_time_is_never_hit(forked: Any) -> None:
 
 
 @pytest.mark.parametrize("work", [die_twice, raise_twice, hang_twice])
-@pytest.mark.parametrize("form", ["map", "imap", "imap_unordered", "starmap", "apply"])
-def test_a_task_that_failed_is_done_again(
-    forked: Any, work: Any, form: str, tmp_path: Path
-) -> None:
+def test_a_task_that_failed_is_done_again(fork: Any, work: Any, tmp_path: Path) -> None:
+    """In every form of call, all at the same time: each hangs for as long as it may."""
     options: Any = {"retries": 2}
     if work is hang_twice:
         options["timeout"] = LIMIT_S
-    if form == "apply":
-        assert forked.apply(work, (tmp_path, 3), **options) == 30
-    elif form == "starmap":
-        assert forked.starmap(work, [(tmp_path, x) for x in range(6)], **options) == [
-            x * 10 for x in range(6)
-        ]
-    else:
-        call = lambda x: work(tmp_path, x)  # noqa: E731
-        found = list(getattr(forked, form)(call, range(6), **options))
-        assert sorted(found) == [x * 10 for x in range(6)]
-        assert form == "imap_unordered" or found == sorted(found)
-    assert len(list(tmp_path.iterdir())) == 3
+    folders = [tmp_path / form for form in ("apply", "starmap", "map", "imap", "imap_unordered")]
+    for folder in folders:
+        folder.mkdir()
+    calls = [functools.partial(work, folder) for folder in folders]
+    with fork.Pool(5) as pool:
+        one = pool.apply_async(work, (folders[0], 3), **options)
+        starred = pool.starmap_async(work, [(folders[1], x) for x in range(6)], **options)
+        mapped = pool.map_async(calls[2], range(6), **options)
+        ordered = pool.imap(calls[3], range(6), **options)
+        unordered = pool.imap_unordered(calls[4], range(6), **options)
+        assert one.get() == 30
+        expected = [x * 10 for x in range(6)]
+        assert starred.get() == mapped.get() == list(ordered) == sorted(unordered) == expected
+    pool.join()
+    assert [len(list(folder.iterdir())) for folder in folders] == [3] * 5
 
 
 def test_when_no_tries_are_left_the_last_error_counts(forked: Any, tmp_path: Path) -> None:
@@ -176,6 +183,7 @@ def test_an_argument_that_cannot_travel_is_not_tried_again(forked: Any) -> None:
     assert isinstance(found[1], errors.NotPicklable)
 
 
+@pytest.mark.watchdog(180)
 def test_a_thousand_tasks_with_deaths_all_come_out_right(ctx: Any, tmp_path: Path) -> None:
     def work(x: int) -> int:
         if x % 50 == 7 and touch(tmp_path, x) == 1:
@@ -304,7 +312,7 @@ def test_nothing_is_left_behind(fork: Any) -> None:
         del result
     pool.join()
     del pool
-    assert blocks() <= before
+    eventually(lambda: blocks() <= before)
 
 
 # Executors.

@@ -237,6 +237,7 @@ def test_a_worker_that_a_task_has_changed_serves_no_other_pool(change: Any) -> N
     assert pid not in second
     assert first & second == first - {pid}
     if change is start_a_process:
+        eventually(lambda: leftovers.is_zombie(pid))  # then what it started is ours
         for orphan in leftovers.children():
             if "sleep" in leftovers.describe(orphan):
                 os.kill(orphan, signal.SIGKILL)

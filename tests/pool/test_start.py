@@ -13,7 +13,7 @@ import allcores
 import leftovers
 import pytest
 from allcores.launch import blank, learn
-from allcores.task import crew
+from allcores.task import between, crew
 from pool_tools import eventually
 
 
@@ -151,9 +151,11 @@ def test_a_waiting_worker_imports_what_another_had_to(
 ) -> None:
     # Both are to be kept, however late they leave and however few cores there are.
     monkeypatch.setattr(crew, "_PART_S", 60.0)
+    monkeypatch.setattr("allcores.task.reserve.IDLE_S", 600.0)
     monkeypatch.setattr("allcores.task.reserve.cpu_count", lambda: 2)
 
     def load(barrier: Any, which: int) -> int:
+        between.IDLE_S = 600.0  # type: ignore[attr-defined]
         if which == 0:
             import colorsys  # noqa: F401
         barrier.wait()
