@@ -93,6 +93,7 @@ class Seen:
         need: of the task that it does; None when it does none.
         peak: the most that it had in that.
         looks: how often that was found out.
+        looked: when, the last time.
         done: how many tasks it had done.
         tag: the task that it does; 0 when it does none.
         start: when it began that.
@@ -108,6 +109,7 @@ class Seen:
         self.need: Need | None = None
         self.peak = 0
         self.looks = 0
+        self.looked = 0.0
         self.done = self.tag = self.start = 0
         self.ended = False
         self._highest = 0

@@ -91,7 +91,7 @@ class Watch:
             if seen is None:
                 return
             if seen.lease.done != seen.done:
-                self._end(seen, seen.peak_of(seen.lease.peak))
+                self._end(seen, seen.peak_of(seen.lease.peak), seen.looks)
             elif seen.need is not None:
                 seen.need.died(seen.peak)
 
@@ -181,8 +181,11 @@ class Watch:
         seen.tag, seen.start = tag, start
         another = done != seen.done
         if another:
-            self._end(seen, peak)
+            # Who came late, as this process had no core, may have missed the most that it had.
+            is_late = now - seen.looked > 4 * _EVERY_S
+            self._end(seen, peak, 0 if is_late else seen.looks)
             seen.done = done
+        seen.looked = now
         job = self._line.jobs.get(seen.tag >> 32) if seen.start else None
         key = getattr(job, "_needs", None)
         if seen.need is None and key is not None:
@@ -195,7 +198,7 @@ class Watch:
             is_loading = bool(seen.start & LOADING)
             seen.need.run(seen.peak, now, is_loading, _WORTH * self.limit)
 
-    def _end(self, seen: Seen, peak: int) -> None:
+    def _end(self, seen: Seen, peak: int, looks: int) -> None:
         """Learn from the end of a worker's task."""
         need = seen.need
         if need is None and len(self._active) == 1:
@@ -204,7 +207,7 @@ class Watch:
             if seen.lease.last >> 32 < need.first:
                 need = None
         if need is not None:
-            need.end(max(peak, seen.peak), seen.looks)
+            need.end(max(peak, seen.peak), looks)
         seen.need, seen.peak, seen.looks = None, 0, 0
 
     # Deciding.
