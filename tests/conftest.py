@@ -142,7 +142,9 @@ def _left_at_the_end(folder: Path) -> list[str]:
     found += [f"process {leftovers.describe(pid)}" for pid in sorted(left)]
     leftovers.reap_adopted(leftovers.children() - left)
     new = leftovers.shared_memory_files() - _shm_before
-    found += [f"/dev/shm/{name}" for name in sorted(new) if not leftovers.held_by_others(name)]
+    strange = [name for name in sorted(new) if not leftovers.held_by_others(name)]
+    # Other programs' come and go meanwhile.
+    found += [f"/dev/shm/{name}" for name in strange if (leftovers.SHM / name).exists()]
     found += [str(path) for path in sorted((folder / "tmp").iterdir())]
     return found
 

@@ -10,13 +10,14 @@ import sys
 import pytest
 
 PROGRAM = """
-import signal, sys
+import sys, time
 import allcores as mp
 
 def work(conn):
     conn.send("ready")
+    # Not pause(): it would sleep on when the signal comes right before it.
     while True:
-        signal.pause()
+        time.sleep(0.1)
 
 mp.set_start_method(sys.argv[1])
 here, there = mp.Pipe()
