@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import leftovers
 
 TESTS_FOLDER = Path(__file__).parent
-WATCHDOG_S = 55.0
+WATCHDOG_S = 170.0
 GRACE_S = 30.0
 
 _shm_before: set[str] = set()

@@ -10,12 +10,15 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import re
 import select
 import time
 from pathlib import Path
 
 PR_SET_CHILD_SUBREAPER = 36
 SHM = Path("/dev/shm")
+# A semaphore's name until the C library has made it: any program that is killed then leaves it.
+_HALF_MADE = re.compile(r"sem\.[A-Za-z0-9]{6}")
 
 
 def become_subreaper() -> None:
@@ -82,7 +85,7 @@ def describe(pid: int) -> str:
 def shared_memory_files() -> set[str]:
     """The names in `/dev/shm`."""
     try:
-        return set(os.listdir(SHM))
+        return {name for name in os.listdir(SHM) if not _HALF_MADE.fullmatch(name)}
     except OSError:
         return set()
 

@@ -163,7 +163,7 @@ def test_without_numpy() -> None:
             raise SystemExit("no error")
         assert mp.put([1]).get() == [1]
     """
-    subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True, timeout=50)
+    subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True, timeout=150)
 
 
 def test_very_many_need_no_descriptors() -> None:
@@ -180,4 +180,4 @@ def test_very_many_need_no_descriptors() -> None:
             pool.map(add, [arrays[i : i + 1000] for i in range(0, 100_000, 1000)])
         assert all(array[3] == 1 for array in arrays)
     """
-    subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True, timeout=50)
+    subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True, timeout=150)

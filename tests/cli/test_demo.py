@@ -45,7 +45,7 @@ def run() -> Run:
             [sys.executable, "-W", "error", "-m", "allcores", *map(str, arguments)],
             capture_output=True,
             text=True,
-            timeout=50,
+            timeout=150,
             check=False,
         )
 
@@ -226,7 +226,7 @@ def test_interrupt(way: str) -> None:
     assert program.stderr is not None
     seen = program.stderr.readline()  # a quarter of the first of many passes is done
     os.killpg(program.pid, signal.SIGINT)
-    _, error = program.communicate(timeout=40)
+    _, error = program.communicate(timeout=150)
     assert program.returncode == 130, seen + error
     assert "Traceback" not in error
     assert "interrupted" in error

@@ -91,7 +91,7 @@ def test_their_options(engine: Any) -> None:
     assert list(mp.imap(inverse, [1, 0, 2], engine=engine, on_error="skip")) == [1.0, 0.5]
     returned = mp.map(inverse, [1, 0], engine=engine, on_error="return")
     assert isinstance(returned[1], ZeroDivisionError)
-    assert mp.map(square, [3], engine=engine, timeout=60, retries=2) == [9]
+    assert mp.map(square, [3], engine=engine, timeout=150, retries=2) == [9]
 
 
 def draw(*_: Any) -> float:
@@ -155,7 +155,7 @@ def test_where_calls_are_made() -> None:
     for apart in (
         mp.map(process_and_thread, range(4), workers=2),
         mp.map(process_and_thread, iter(range(1)), workers=2),
-        mp.map(process_and_thread, range(4), workers=1, timeout=60),
+        mp.map(process_and_thread, range(4), workers=1, timeout=150),
         mp.map(process_and_thread, range(1), workers=2, engine="processes"),
         # The loop has other things to do.
         asyncio.run(mp.amap(process_and_thread, range(1))),

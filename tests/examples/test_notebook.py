@@ -87,7 +87,7 @@ def notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Notebo
     monkeypatch.delenv("PYTEST_CURRENT_TEST")
     client = NotebookClient(
         nbformat.v4.new_notebook(),
-        timeout=60,
+        timeout=150,
         kernel_name="tested",
         resources={"metadata": {"path": str(tmp_path)}},
     )

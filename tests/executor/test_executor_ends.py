@@ -197,7 +197,7 @@ for x in range(6):
 def test_the_end_of_the_program_waits(method: str) -> None:
     program = PROGRAM.replace("METHOD", method)
     run = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, timeout=50
+        [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, timeout=150
     )
     assert run.stderr == ""
     assert sorted(run.stdout.split("\n")[:-1]) == [f"done {x}" for x in range(6)]

@@ -77,7 +77,7 @@ def test_a_timeout_leaves_the_call_alone(busy: Any) -> None:
             with pytest.raises(TimeoutError):
                 ask(timeout=seconds)
     busy.gate.set()
-    assert future.result(timeout=50) is True
+    assert future.result(timeout=150) is True
     assert future.done()
     assert not future.running()
     assert not future.cancel()
@@ -166,7 +166,7 @@ def test_callbacks(executor: Any, caplog: pytest.LogCaptureFixture) -> None:
     future.add_done_callback(lambda _: 1 / 0)
     future.add_done_callback(note)
     gate.set()
-    assert seen.acquire(timeout=50)  # nobody waits for the result: the keeper brings it
+    assert seen.acquire(timeout=150)  # nobody waits for the result: the keeper brings it
     assert got == [future]
     assert "ZeroDivisionError" in caplog.text
     future.add_done_callback(note)  # it is done: at once

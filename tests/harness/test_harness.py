@@ -30,7 +30,7 @@ def run_with_conftest(folder: Path, source: str) -> subprocess.CompletedProcess[
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=150,
     )
 
 

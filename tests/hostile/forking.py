@@ -63,13 +63,13 @@ def use_all(mp: Any, shared: Any, number: int) -> None:
         with lock, rlock, semaphore:
             items.append(number)
         queue.put(number)
-        queue.get(timeout=30)
+        queue.get(timeout=150)
         with condition:
             condition.notify_all()
         event.set()
     own = mp.get_context("fork").Queue()
     own.put("x" * 5000)
-    assert own.get(timeout=30) == "x" * 5000
+    assert own.get(timeout=150) == "x" * 5000
     assert list(mp.Manager().list([1])) == [1]
 
 

@@ -32,7 +32,7 @@ def python(*arguments: str, cwd: Path) -> str:
         capture_output=True,
         text=True,
         cwd=cwd,
-        timeout=50,
+        timeout=150,
     )
     assert (result.returncode, result.stderr) == (0, "")
     return result.stdout

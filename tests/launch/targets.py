@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import threading
+import time
 from typing import Any
 
 import allcores as mp
@@ -36,7 +36,9 @@ def interrupted() -> None:
 
 def wait_for_signal(conn: Any) -> None:
     conn.send("ready")
-    signal.pause()
+    # Not pause(): it would sleep on when the signal comes right before it.
+    while True:
+        time.sleep(0.1)
 
 
 def default_method(conn: Any) -> None:

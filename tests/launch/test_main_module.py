@@ -43,7 +43,7 @@ def run(
         input=text,
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=150,
         cwd=folder,
         env={**os.environ, **(more or {})},
         check=False,

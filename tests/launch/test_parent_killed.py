@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+PATIENCE_S = 40
 PROGRAM = """
 import os, sys, time
 import allcores as mp
@@ -39,6 +40,7 @@ time.sleep(100)
 """
 
 
+@pytest.mark.watchdog(3 * PATIENCE_S)
 @pytest.mark.parametrize("what", ["daemon", "a task's child", "manager"])
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_nothing_outlives_a_killed_parent(method: str, what: str) -> None:
@@ -56,13 +58,14 @@ def test_nothing_outlives_a_killed_parent(method: str, what: str) -> None:
 
 def _has_ended(end: int) -> bool:
     """Wait for the end of a process; end it, and return False, when it goes on and on."""
-    ready, _, _ = select.select([end], [], [], 20)
+    ready, _, _ = select.select([end], [], [], PATIENCE_S)
     if not ready:
         signal.pidfd_send_signal(end, signal.SIGKILL)
     os.close(end)
     return bool(ready)
 
 
+@pytest.mark.watchdog(3 * PATIENCE_S)
 def test_what_a_task_started_ends_with_its_pool() -> None:
     program = PROGRAM.rpartition("time.sleep")[0] + "sys.stdin.read(); pool.terminate()"
     parent = subprocess.Popen(

@@ -103,10 +103,10 @@ def test_queues(method: str) -> None:
     queue, simple = std.JoinableQueue(), std.SimpleQueue()
     with allcores.get_context(method).Pool(2, take, (queue, simple)) as pool:
         pool.map(put, range(4), chunksize=1)
-        assert sorted(queue.get(timeout=30) for _ in range(4)) == [0, 1, 2, 3]
+        assert sorted(queue.get(timeout=150) for _ in range(4)) == [0, 1, 2, 3]
         assert sorted(simple.get() for _ in range(4)) == [-3, -2, -1, 0]
         queue.put("here")
-        assert queue.get(timeout=30) == "here"
+        assert queue.get(timeout=150) == "here"
     for _ in range(5):
         queue.task_done()
     queue.join()
@@ -156,4 +156,4 @@ def test_one_that_a_fork_may_have_is_refused() -> None:
 def test_importing_the_package_imports_no_more_for_it() -> None:
     """What isn't needed before there is a lock isn't imported."""
     program = "import allcores, sys; assert 'multiprocessing.util' not in sys.modules"
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=30)
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=150)

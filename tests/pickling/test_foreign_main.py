@@ -38,5 +38,5 @@ def test_its_classes_travel_whole(runner: str, method: str, tmp_path: Path) -> N
     command = ["-m", "cProfile", "-o", str(tmp_path / "profile"), str(script)]
     if runner == "exec":
         command = ["-c", f"exec(open({str(script)!r}).read(), {{'__name__': '__main__'}})"]
-    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=50)
+    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=150)
     assert done.stdout == "[True, True]\n[2, 4] 3\n", done.stderr

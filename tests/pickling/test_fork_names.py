@@ -120,7 +120,7 @@ def test_names_at_fork() -> None:
         [sys.executable, "-W", "error", "-c", PROGRAM],
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=150,
         check=False,
     )
     assert done.stderr == ""

@@ -17,7 +17,7 @@ def test_shapes(method: str) -> None:
         [sys.executable, "-W", "error", str(SHAPES), method],
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=150,
         check=False,
     )
     assert done.stderr == ""

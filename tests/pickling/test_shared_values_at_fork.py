@@ -21,6 +21,6 @@ with mp.Pool(2, initialize, (10,)) as pool:
 
 def test_what_an_initializer_sets_stays_though_all_of_it_was_none() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=50, check=True
+        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=150, check=True
     )
     assert done.stdout == "{(10, 11, 12)}\n"

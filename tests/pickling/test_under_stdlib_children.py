@@ -38,6 +38,6 @@ def test_functions_and_classes_of_main_travel_from_there(method: str, tmp_path: 
     script = tmp_path / "program.py"
     script.write_text(PROGRAM)
     done = subprocess.run(
-        [sys.executable, str(script), method], capture_output=True, text=True, timeout=50
+        [sys.executable, str(script), method], capture_output=True, text=True, timeout=150
     )
     assert done.stdout == "0 [True, True, True] [2, 4, 6]\n", done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import signal
@@ -15,6 +16,10 @@ import workers
 from allcores import _core
 
 SEED = int(os.environ.get("ALLCORES_TEST_SEED", random.SystemRandom().randrange(2**32)))
+
+
+# Takes seconds of computing, or many turns between processes: minutes on a busy machine.
+LONG = pytest.mark.watchdog(300)
 
 
 @pytest.fixture
@@ -57,6 +62,7 @@ def test_a_process_is_joined_before_its_items_are_read(ctx: Any) -> None:
     assert queue.empty()
 
 
+@LONG
 def test_a_million_items_wait_for_a_reader_that_comes_later(ctx_two: Any) -> None:
     queue = ctx_two.Queue()
     process = ctx_two.Process(target=workers.put_ints, args=(queue, 1_000_000))
@@ -97,6 +103,8 @@ def test_queues_travel_through_queues(ctx: Any) -> None:
 def test_what_travels_is_given_back_when_nobody_reads(ctx_two: Any) -> None:
     queue = ctx_two.Queue()
     del queue
+    # What would go by itself meanwhile.
+    gc.collect()
     _core.recover()
     before = _core.stats()["live_blocks"]
     queue = ctx_two.Queue()
@@ -107,6 +115,7 @@ def test_what_travels_is_given_back_when_nobody_reads(ctx_two: Any) -> None:
     assert _core.stats()["live_blocks"] == before
 
 
+@LONG
 @pytest.mark.parametrize("maxsize", [0, 3])
 def test_a_killed_producer_costs_nobody_elses_item(
     ctx_two: Any, maxsize: int, dice: random.Random
@@ -117,7 +126,7 @@ def test_a_killed_producer_costs_nobody_elses_item(
         process.start()
         expected = 0
         for _ in range(dice.randrange(1, 1000)):
-            assert queue.get(timeout=30)[0] == expected
+            assert queue.get(timeout=150)[0] == expected
             expected += 1
         process.kill()
         process.join()
@@ -132,6 +141,7 @@ def test_a_killed_producer_costs_nobody_elses_item(
         assert queue.empty()
 
 
+@LONG
 def test_a_killed_consumer_takes_one_item_at_most(ctx_two: Any, dice: random.Random) -> None:
     for _ in range(5):
         queue, results = ctx_two.Queue(), ctx_two.Queue()
@@ -140,7 +150,7 @@ def test_a_killed_consumer_takes_one_item_at_most(ctx_two: Any, dice: random.Ran
         count = 3000
         for i in range(count):
             queue.put(i if i % 2 else (i, b"x" * 200))
-        seen = [results.get(timeout=30) for _ in range(dice.randrange(1, count // 2))]
+        seen = [results.get(timeout=150) for _ in range(dice.randrange(1, count // 2))]
         first.kill()
         first.join()
         second = ctx_two.Process(target=workers.get_until_end, args=(queue, results))
@@ -161,7 +171,7 @@ def test_a_stopped_producer_stops_nobody(ctx_two: Any) -> None:
     process.start()
     try:
         for _ in range(20):
-            queue.get(timeout=30)
+            queue.get(timeout=150)
             assert process.pid is not None
             os.kill(process.pid, signal.SIGSTOP)
             os.waitpid(process.pid, os.WUNTRACED)
@@ -172,7 +182,7 @@ def test_a_stopped_producer_stops_nobody(ctx_two: Any) -> None:
                     # The one item that the stopped process is at.
                     break
             queue.put("mine")
-            assert queue.get(timeout=30) == "mine"
+            assert queue.get(timeout=150) == "mine"
             os.kill(process.pid, signal.SIGCONT)
     finally:
         process.kill()

@@ -28,7 +28,7 @@ def test_the_squares_of_the_readme(method, capsys):
     with ctx.Manager() as manager:
         out = manager.list(range(10))
         with ctx.Pool(processes=2) as pool:
-            pool.starmap_async(square, [(i, out) for i in range(10)]).get(timeout=30)
+            pool.starmap_async(square, [(i, out) for i in range(10)]).get(timeout=150)
         print(out)
     assert capsys.readouterr().out == "[0, 1, 4, 9, 16, 25, 36, 49, 64, 81]\n"
 

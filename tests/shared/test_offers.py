@@ -51,9 +51,9 @@ def test_a_program_joins():
         guests = [program(JOINS, offer.address) for _ in range(2)]
         for _ in range(1000):
             counts.add("all")
-        made = [queue.get(timeout=30), queue.get(timeout=30)]
+        made = [queue.get(timeout=150), queue.get(timeout=150)]
         for guest in guests:
-            assert guest.communicate(timeout=30) == ("", "")
+            assert guest.communicate(timeout=150) == ("", "")
             assert guest.returncode == 0
     assert not os.path.exists(folder)
     assert counts == {"all": 3000, "by a worker": 2}
@@ -82,7 +82,7 @@ def test_a_guest_that_is_killed_leaves_nothing_locked():
         assert not lock.acquire(False)
         guest.send_signal(signal.SIGKILL)
         guest.communicate()
-        assert lock.acquire(timeout=30)
+        assert lock.acquire(timeout=150)
         assert lock.owner_died
         assert shared == ["inside"]
         with shared.lock:
@@ -114,7 +114,7 @@ except Exception as error:
 def test_who_does_not_get_in(before, key, error):
     with mp.shared.offer({"n": 1}, authkey=KEY) as offer:
         guest = program(TRIES.format(before=before, key=key), offer.address)
-        out, err = guest.communicate(timeout=30)
+        out, err = guest.communicate(timeout=150)
         assert (out.strip(), err) == (error, "")
 
 
@@ -141,12 +141,12 @@ def test_another_user_does_not_get_in(tmp_path):
     with mp.shared.offer({"n": 1}, authkey=KEY) as offer:
         become = "import os; import allcores.shared.offers; os.setuid(65534)"
         guest = program(TRIES.format(before=become, key=KEY), offer.address)
-        assert guest.communicate(timeout=30)[0].split()[0] == "PermissionError"
+        assert guest.communicate(timeout=150)[0].split()[0] == "PermissionError"
         # Nor if the folder lets it: the kernel says who it is.
         os.chmod(os.path.dirname(offer.address), 0o777)
         os.chmod(offer.address, 0o777)
         guest = program(TRIES.format(before=become, key=KEY), offer.address)
-        assert guest.communicate(timeout=30)[0].split()[0] == "PermissionError"
+        assert guest.communicate(timeout=150)[0].split()[0] == "PermissionError"
 
 
 def test_addresses_that_are_refused(tmp_path):

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import leftovers
 from allcores import _core
 
-from tests.soak.company import Violation
+from tests.soak.company import PATIENCE_S, Violation
 from tests.soak.judge import Round
 from tests.soak.measures import Measures
 from tests.soak.stations import Station
@@ -78,7 +78,7 @@ def main() -> int:
         try:
             this.run(min(options.round_kills, options.kills - kills), options.rate)
             # The supervisor's thread, which has one, goes when it has seen that nobody is left.
-            patience = monotonic() + 10
+            patience = monotonic() + PATIENCE_S
             while len(os.listdir("/proc/self/fd")) > descriptors:
                 if monotonic() > patience:
                     raise Violation("the judge has more descriptors open than before the round")

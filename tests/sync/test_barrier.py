@@ -59,7 +59,7 @@ def test_a_failing_action_breaks_it():
 
 
 def test_a_wait_that_times_out_breaks_it_for_all(ctx, start):
-    barrier = Barrier(3, timeout=30)
+    barrier = Barrier(3, timeout=150)
     here, there = ctx.Pipe()
     start(parts.break_with, barrier, there)
     parts.in_time(lambda: barrier.n_waiting == 1)

@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::time::{Duration, Instant};
+
 use allcores_core::frozen::{Frozen, View, find, let_go, task_ended};
 use allcores_core::{Error, alloc};
 use common::{alone, child};
@@ -142,11 +144,16 @@ fn what_cannot_be_read_is_an_error() {
 #[test]
 fn free_memory_cools() {
     let _alone = alone();
-    drop(freeze(&vec![1; 200 << 20]));
+    let frozen = freeze(&vec![1; 200 << 20]);
+    let freed = Instant::now();
+    drop(frozen);
     let warm = alloc::stats().unwrap().warm_bytes;
     assert!(warm >= 200 << 20, "{warm} bytes are warm");
     alloc::cool().unwrap();
-    assert_eq!(alloc::stats().unwrap().warm_bytes, warm, "not at once");
+    let left = alloc::stats().unwrap().warm_bytes;
+    // (Unless this process was held up for as long as it takes.)
+    let at_once = freed.elapsed() < Duration::from_secs(4);
+    assert!(!at_once || left == warm, "{left} of {warm} at once");
     let header = allcores_core::arena::arena().unwrap().header();
     for _ in 0..10 {
         // As if it had been long ago.

@@ -14,6 +14,8 @@ use allcores_core::{alloc, crash, slot};
 use common::{Random, alone, child};
 
 const SOON: Duration = Duration::from_millis(20);
+/// An item that takes so long is lost, however busy the machine is.
+const LONG: Duration = Duration::from_secs(120);
 
 /// Numbers in shared memory, for what several processes note.
 fn ledger(words: usize) -> (Handle, &'static [AtomicU64]) {
@@ -112,7 +114,7 @@ fn many_producers_and_consumers_pass_each_item_once_and_in_order() {
             .map(|c: usize| {
                 child(|| {
                     let mut last = [None, None];
-                    while let Some(value) = get(&ring, None, Duration::from_secs(20)) {
+                    while let Some(value) = get(&ring, None, LONG) {
                         if value == u64::MAX {
                             return slot::leave().is_ok();
                         }
@@ -150,13 +152,13 @@ fn a_consumer_that_may_not_leaves_the_item_to_another() {
     let ring = Ring::new(16, false).unwrap();
     let may = AtomicU64::new(0);
     let held = || {
-        let deadline = Deadline::after(Some(Duration::from_secs(20)));
+        let deadline = Deadline::after(Some(LONG));
         let got = ring.get_while(None, &deadline, &mut no_pulse, &SHORT, || {
             may.load(SeqCst) == 0
         });
         got.unwrap().is_some()
     };
-    let free = || get(&ring, None, Duration::from_secs(20));
+    let free = || get(&ring, None, LONG);
     for round in 0..100 {
         std::thread::scope(|threads| {
             let first = threads.spawn(held);
@@ -197,7 +199,7 @@ fn a_killed_producer_costs_at_most_its_unfinished_item() {
             let stop = random.below(3000) as u64;
             let mut next = 0;
             while next < stop {
-                assert_eq!(get(&ring, None, Duration::from_secs(20)), Some(next));
+                assert_eq!(get(&ring, None, LONG), Some(next));
                 next += 1;
             }
             producer.kill();
@@ -240,7 +242,7 @@ fn an_item_of_a_killed_consumer_is_in_its_lease_or_delivered_again() {
             });
             let consumer = child(|| {
                 let lease = Lease::at(keep.offset()).unwrap();
-                while let Some(value) = get(&ring, Some(&lease), Duration::from_secs(20)) {
+                while let Some(value) = get(&ring, Some(&lease), LONG) {
                     words[value as usize].fetch_add(1, SeqCst);
                     words[0].store(0, SeqCst);
                 }
@@ -258,7 +260,7 @@ fn an_item_of_a_killed_consumer_is_in_its_lease_or_delivered_again() {
                 words[leased as usize].store(1, SeqCst);
             }
             while (1..=N as usize).any(|i| words[i].load(SeqCst) == 0) {
-                let value = get(&ring, None, Duration::from_secs(20)).expect("an item is lost");
+                let value = get(&ring, None, LONG).expect("an item is lost");
                 words[value as usize].fetch_add(1, SeqCst);
             }
             assert_eq!(producer.wait(), 0);
@@ -344,7 +346,7 @@ fn a_consumer_goes_on_where_another_was_killed_without_a_recovery() {
                 slot::leave().is_ok()
             });
             let consumer = child(|| {
-                while let Some(value) = get(ring, None, Duration::from_secs(20)) {
+                while let Some(value) = get(ring, None, LONG) {
                     taken[value as usize].fetch_add(1, SeqCst);
                 }
                 true
@@ -355,7 +357,7 @@ fn a_consumer_goes_on_where_another_was_killed_without_a_recovery() {
             }
             consumer.kill();
             while taken[N as usize - 1].load(SeqCst) == 0 {
-                let value = get(ring, None, Duration::from_secs(20)).expect("more must come");
+                let value = get(ring, None, LONG).expect("more must come");
                 taken[value as usize].fetch_add(1, SeqCst);
             }
             assert_eq!(producer.wait(), 0);

@@ -85,7 +85,7 @@ class Carried:
             return int(self.inner.value)
         if hasattr(self.inner, "pop"):
             return int(self.inner[0])
-        return int(self.inner.get(timeout=60))
+        return int(self.inner.get(timeout=150))
 
 
 def delivery(

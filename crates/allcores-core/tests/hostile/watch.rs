@@ -13,6 +13,8 @@ const PANIC: i32 = 79;
 
 /// Between two looks at a process that is late.
 const TICK_MS: u64 = 300;
+/// After so many looks it hangs: two minutes, as others may have the processor meanwhile.
+const MOST_LOOKS: u32 = 400;
 /// Processor time that a process may take; far more than it needs, even unoptimised.
 const CPU_S: u64 = 4;
 /// Ordinary memory that it may take in addition to what it starts with.
@@ -137,7 +139,7 @@ extern "C" fn look(_: libc::c_int) {
         // SAFETY: ends the process.
         unsafe { libc::_exit(WAITS) };
     }
-    if LOOKS.fetch_add(1, SeqCst) > 100 {
+    if LOOKS.fetch_add(1, SeqCst) > MOST_LOOKS {
         // SAFETY: ends the process.
         unsafe { libc::_exit(STUCK) };
     }

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
-use crate::case::Operation;
+use crate::case::{LOST, Operation};
 use crate::common::Random;
 use crate::journal::Journal;
 use crate::survivor::{Plan, survive};
@@ -11,8 +11,8 @@ use crate::{asleep, dict, gate, list, memory, rare, ring, source, sync, threads,
 
 /// In a sample, how long it goes on with one operation.
 const SAMPLE_TIME: Duration = Duration::from_millis(600);
-/// A survivor that gets no further for so long hangs.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// A survivor that gets no further for so long hangs. Some of its waits may be lost before.
+const PATIENCE: Duration = LOST.saturating_mul(4);
 /// After so many violations of one operation there is nothing new to learn.
 const MOST_VIOLATIONS: usize = 5;
 /// Exit code of a survivor.

@@ -1,6 +1,6 @@
 //! The survivor of one operation: it starts victims, and looks at what each leaves.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
@@ -24,9 +24,9 @@ pub struct Plan {
 /// After one of so many pairs a third process is killed, too, at one of as many passages.
 const THIRD: usize = 16;
 
-/// Where the first was killed; whether the next one uses the structure as well; how many
-/// passages that has.
-type Recovery = (u64, bool, u64);
+/// Where the first was killed; whether the next one uses the structure as well; the points that
+/// it passes.
+type Recovery = (u64, bool, Vec<Option<usize>>);
 
 /// A survivor and what it started with.
 struct Survivor {
@@ -56,7 +56,7 @@ pub fn survive(operation: &Operation, plan: Plan, from: u64, journal: &'static J
         trial: 0,
     };
     let recoveries = survivor.singles()?;
-    survivor.pairs(&recoveries)
+    survivor.pairs(recoveries)
 }
 
 impl Survivor {
@@ -184,7 +184,8 @@ impl Survivor {
                 continue;
             }
             let (_, saved) = self.die_twice(passage, uses, NOWHERE, None)?;
-            recoveries.push((passage, uses, saved.passages));
+            let points = (0..saved.passages).map(|n| self.journal.point(n));
+            recoveries.push((passage, uses, points.collect()));
         }
         Ok(recoveries)
     }
@@ -220,22 +221,25 @@ impl Survivor {
     }
 
     /// Kills at a passage, and at a passage of the recovery from that.
-    fn pairs(&mut self, recoveries: &[Recovery]) -> Check {
-        let mut pairs: Vec<(u64, bool, u64)> = recoveries
-            .iter()
-            .flat_map(|&(first, uses, count)| (0..count).map(move |second| (first, uses, second)))
-            .collect();
+    fn pairs(&mut self, recoveries: Vec<Recovery>) -> Check {
+        let mut pairs = Vec::new();
+        for (first, uses, points) in recoveries {
+            let seconds = points.into_iter().zip(0..);
+            pairs.extend(seconds.map(|(point, second)| (first, uses, point, second)));
+        }
         self.journal.all_pairs.fetch_max(pairs.len() as u64, SeqCst);
-        // In an order of chance, as the time may be over before all are tried.
+        // In an order of chance, as the time may be over before all are tried. But no run may
+        // leave out a kill at each point of a recovery.
         self.shuffle(&mut pairs);
+        let mut seen = HashSet::new();
+        let (one_each, rest): (Vec<_>, Vec<_>) =
+            pairs.into_iter().partition(|pair| seen.insert(pair.2));
+        let wanted = one_each.len();
         let mut random = Random(self.plan.seed);
         let begin = Instant::now();
-        for (first, uses, second) in pairs {
-            if self
-                .plan
-                .time
-                .is_some_and(|time| begin.elapsed() > time / 2)
-            {
+        for (n, (first, uses, _, second)) in one_each.into_iter().chain(rest).enumerate() {
+            let is_over = |time| n >= wanted && begin.elapsed() > time / 2;
+            if self.plan.time.is_some_and(is_over) {
                 break;
             }
             if self.next() {

@@ -102,9 +102,12 @@ pub struct Operation {
     pub build: fn() -> Case,
 }
 
+/// A wait that takes so long has been lost: longer than a busy machine may hold anybody up.
+pub const LOST: Duration = Duration::from_secs(60);
+
 /// Longer than any wait of a survivor may take.
 pub fn patience() -> Deadline {
-    Deadline::after(Some(Duration::from_secs(5)))
+    Deadline::after(Some(LOST))
 }
 
 pub fn ensure(holds: bool, otherwise: impl FnOnce() -> String) -> Check {

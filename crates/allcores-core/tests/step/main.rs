@@ -44,7 +44,7 @@ mod waiting;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
-use case::Operation;
+use case::{LOST, Operation};
 use common::Random;
 use progress::Progress;
 use survivor::{Mode, Plan, UNTRACEABLE, survive};
@@ -53,8 +53,8 @@ use survivor::{Mode, Plan, UNTRACEABLE, survive};
 const SAMPLE_TIME: Duration = Duration::from_millis(100);
 /// In a sample, how often a recovery is killed.
 const SAMPLE_PAIRS: u64 = 4;
-/// A survivor that gets no further for so long hangs.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// A survivor that gets no further for so long hangs. Some of its waits may be lost before.
+const PATIENCE: Duration = LOST.saturating_mul(4);
 /// After so many violations of one operation there is nothing new to learn.
 const MOST_VIOLATIONS: usize = 5;
 /// Exit code of a survivor.

@@ -6,12 +6,9 @@ use std::time::{Duration, Instant};
 
 use allcores_core::slot;
 
-use crate::case::{Check, ensure};
+use crate::case::{Check, LOST, ensure};
 use crate::common::Pipe;
 use crate::trap::sleeps;
-
-/// A wait that takes so long has been lost.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a sleeper tells, in memory that it shares with its parent.
 #[repr(C)]
@@ -116,7 +113,7 @@ impl Sleeper {
     pub fn back(&self) -> Result<u64, String> {
         let begin = Instant::now();
         while !self.is_back() {
-            if begin.elapsed() > PATIENCE {
+            if begin.elapsed() > LOST {
                 return Err("a sleeper does not wake up".into());
             }
             std::thread::sleep(Duration::from_micros(50));
