@@ -15,6 +15,8 @@ from nbclient import NotebookClient
 from programs import PROGRAMS, TOP_LINE, Program, first_lines
 
 METHODS = ["fork", "spawn", "forkserver"]
+# A loaded machine takes ten times as long as a free one.
+SECONDS = 200
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -87,7 +89,11 @@ def notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Notebo
     monkeypatch.delenv("PYTEST_CURRENT_TEST")
     client = NotebookClient(
         nbformat.v4.new_notebook(),
-        timeout=60,
+        # Of a cell, of the kernel's start, and of what a cell printed after it is done: 4 seconds
+        # if nothing is said, after which the rest is dropped.
+        timeout=SECONDS,
+        startup_timeout=SECONDS,
+        iopub_timeout=SECONDS,
         kernel_name="tested",
         resources={"metadata": {"path": str(tmp_path)}},
     )
@@ -108,7 +114,7 @@ def from_parent(text: str) -> str:
     return "".join(line for line in text.splitlines(keepends=True) if line.strip())
 
 
-@pytest.mark.watchdog(120)
+@pytest.mark.watchdog(SECONDS + 20)
 @pytest.mark.parametrize("method", METHODS)
 def test_notebook(method: str, notebook: Notebook) -> None:
     """The programs run one after the other, children's lines arrive, standard error is empty."""
@@ -126,7 +132,7 @@ def test_notebook(method: str, notebook: Notebook) -> None:
     assert notebook.everything("stderr") == ""
 
 
-@pytest.mark.watchdog(120)
+@pytest.mark.watchdog(SECONDS + 20)
 @pytest.mark.parametrize("method", METHODS)
 def test_prints_of_tasks_are_in_the_cell_that_started_them(method: str, notebook: Notebook) -> None:
     """A task's print is in the output of the cell of its call, though another cell runs by then."""
