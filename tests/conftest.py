@@ -142,7 +142,13 @@ def _left_at_the_end(folder: Path) -> list[str]:
     found += [f"process {leftovers.describe(pid)}" for pid in sorted(left)]
     leftovers.reap_adopted(leftovers.children() - left)
     new = leftovers.shared_memory_files() - _shm_before
-    found += [f"/dev/shm/{name}" for name in sorted(new) if not leftovers.held_by_others(name)]
+    for name in sorted(new):
+        if leftovers.held_by_others(name):
+            continue
+        if leftovers.is_of_an_import(name):
+            (leftovers.SHM / name).unlink(missing_ok=True)
+        else:
+            found.append(f"/dev/shm/{name}")
     found += [str(path) for path in sorted((folder / "tmp").iterdir())]
     return found
 

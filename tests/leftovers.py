@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import re
 import select
 import time
 from pathlib import Path
@@ -85,6 +86,16 @@ def shared_memory_files() -> set[str]:
         return set(os.listdir(SHM))
     except OSError:
         return set()
+
+
+def is_of_an_import(name: str) -> bool:
+    """Whether a file of `/dev/shm` is the semaphore with which joblib tries what the system can do.
+
+    It makes and removes one as it is imported. A worker that is killed meanwhile, as tests do,
+    leaves it under joblib's name, or that which the C library gives it first, or both. (allcores
+    has no semaphores that have a name.)
+    """
+    return re.fullmatch(r"sem\.(joblib-\d+-\w+|\w{6})", name) is not None
 
 
 def held_by_others(name: str) -> bool:
