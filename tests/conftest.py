@@ -141,6 +141,7 @@ def _left_at_the_end(folder: Path) -> list[str]:
     left = leftovers.wait_for_exit(leftovers.children(), GRACE_S)
     found += [f"process {leftovers.describe(pid)}" for pid in sorted(left)]
     leftovers.reap_adopted(leftovers.children() - left)
+    leftovers.remove_of_imports(_shm_before)
     new = leftovers.wait_for_files_to_go(_shm_before, GRACE_S)
     found += [f"/dev/shm/{name}" for name in sorted(new)]
     found += [str(path) for path in sorted((folder / "tmp").iterdir())]

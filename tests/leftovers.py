@@ -17,8 +17,8 @@ from pathlib import Path
 
 PR_SET_CHILD_SUBREAPER = 36
 SHM = Path("/dev/shm")
-# A semaphore's name until the C library has made it: any program that is killed then leaves it.
-_HALF_MADE = re.compile(r"sem\.[A-Za-z0-9]{6}")
+# (allcores has no semaphores that have a name.)
+_OF_IMPORT = re.compile(r"sem\.(joblib-\d+-\w+|[A-Za-z0-9]{6})")
 
 
 def become_subreaper() -> None:
@@ -85,7 +85,7 @@ def describe(pid: int) -> str:
 def shared_memory_files() -> set[str]:
     """The names in `/dev/shm`."""
     try:
-        return {name for name in os.listdir(SHM) if not _HALF_MADE.fullmatch(name)}
+        return set(os.listdir(SHM))
     except OSError:
         return set()
 
@@ -106,6 +106,20 @@ def wait_for_files_to_go(before: set[str], grace_s: float) -> set[str]:
         left = {name for name in left & shared_memory_files() if not held_by_others(name)}
         time.sleep(0.1 if left else 0)
     return left
+
+
+def remove_of_imports(before: set[str]) -> None:
+    """Remove the semaphores with which joblib tries what the system can do.
+
+    It makes and removes one as it is imported. A worker that is killed meanwhile, as tests do,
+    leaves it under joblib's name, or that which the C library gives it first, or both.
+
+    Args:
+        before: the names that there were.
+    """
+    for name in shared_memory_files() - before:
+        if _OF_IMPORT.fullmatch(name) and not held_by_others(name):
+            (SHM / name).unlink(missing_ok=True)
 
 
 def held_by_others(name: str) -> bool:

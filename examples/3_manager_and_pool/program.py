@@ -10,5 +10,5 @@ def square(index, out):
 with mp.Manager() as manager:
     out = manager.list(range(10))
     with mp.Pool(processes=2) as pool:
-        pool.starmap_async(square, [(index, out) for index in range(10)]).get(timeout=1)
+        pool.starmap_async(square, [(index, out) for index in range(10)]).get(timeout=60)
     print(out)

@@ -22,6 +22,11 @@ def total(obj: Any, *_: Any) -> float:
     return float(obj.sum())
 
 
+def meet(barrier: Any) -> None:
+    """Wait for the other workers: so each of them is there."""
+    barrier.wait()
+
+
 def address(obj: Any) -> tuple[int, int] | None:
     """Return which shared memory an array arrived in: place and generation."""
     found = _core.find(obj)

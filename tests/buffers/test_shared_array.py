@@ -13,7 +13,7 @@ import allcores as mp
 import numpy as np
 import pytest
 from allcores.shared.array import SharedArray
-from large_things import live_bytes, same
+from large_things import live_bytes, meet, same
 
 
 def _set(array: Any, value: Any) -> None:
@@ -104,6 +104,8 @@ def test_what_is_computed_is_ordinary() -> None:
 
 def test_its_memory_lives_as_long_as_anybody_uses_it(pool: Any) -> None:
     """A slice keeps all of it, and the last one lets go."""
+    # A worker that comes later takes memory of its own.
+    pool.map(meet, [mp.Barrier(2)] * 2, 1)
     pool.apply(_set, (mp.shared_array(1), 1))
     before = live_bytes()
     array = mp.shared_array(100_000)
@@ -163,9 +165,10 @@ def test_without_numpy() -> None:
             raise SystemExit("no error")
         assert mp.put([1]).get() == [1]
     """
-    subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True, timeout=150)
+    subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True, timeout=50)
 
 
+@pytest.mark.watchdog(220)
 def test_very_many_need_no_descriptors() -> None:
     """100,000 arrays, and as many handles sent, where a process may have 256 open files."""
     program = """
@@ -180,4 +183,4 @@ def test_very_many_need_no_descriptors() -> None:
             pool.map(add, [arrays[i : i + 1000] for i in range(0, 100_000, 1000)])
         assert all(array[3] == 1 for array in arrays)
     """
-    subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True, timeout=150)
+    subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True, timeout=200)

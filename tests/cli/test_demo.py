@@ -17,6 +17,8 @@ from allcores.demo import command, files, plot, report, ways
 from allcores.demo.measure import FileRecord
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
+# A loaded machine takes ten times as long as a free one.
+pytestmark = pytest.mark.watchdog(220)
 
 
 @pytest.fixture
@@ -45,7 +47,7 @@ def run() -> Run:
             [sys.executable, "-W", "error", "-m", "allcores", *map(str, arguments)],
             capture_output=True,
             text=True,
-            timeout=150,
+            timeout=200,
             check=False,
         )
 
@@ -226,7 +228,7 @@ def test_interrupt(way: str) -> None:
     assert program.stderr is not None
     seen = program.stderr.readline()  # a quarter of the first of many passes is done
     os.killpg(program.pid, signal.SIGINT)
-    _, error = program.communicate(timeout=150)
+    _, error = program.communicate(timeout=200)
     assert program.returncode == 130, seen + error
     assert "Traceback" not in error
     assert "interrupted" in error

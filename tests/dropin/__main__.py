@@ -98,6 +98,8 @@ def run_suite(
             for test, one in found.items():
                 if kind(f"{cls.name}.{test}", one.what) == "failing":
                     print(f"    {test}: {one.what}: {one.why}")
+                elif one.what == "passed" and one.why:
+                    print(f"    {test}: {one.why}")
             for line in printed.splitlines():
                 if line.startswith("Warning -- "):
                     print(f"    {line}")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from tests.dropin import page
-from tests.dropin.aim import aim
+from tests.dropin import classes, page
+from tests.dropin.aim import Aimed, aim
+from tests.dropin.classes import list_classes, run_class
 from tests.dropin.known import DIFFERENT, INTERNAL, kind, known
 
 ROOT = Path(__file__).parents[2]
@@ -23,10 +26,12 @@ SELECTION = {
 }
 
 
+# (Each class has a limit of its own.)
+@pytest.mark.watchdog(900)
 @pytest.mark.parametrize("suite", SELECTION)
 def test_selection(suite: str) -> None:
     """Nothing fails that isn't listed with its reason."""
-    command = [sys.executable, "-m", "tests.dropin", "--suites", suite, "--limit", "40"]
+    command = [sys.executable, "-m", "tests.dropin", "--suites", suite]
     for name in SELECTION[suite]:
         command += ["--only", name]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
@@ -75,17 +80,16 @@ def test_what_is_known_has_a_reason() -> None:
     assert not set(INTERNAL) & set(DIFFERENT)
 
 
-def test_a_hang_costs_its_class_alone(tmp_path: Path) -> None:
+@pytest.mark.watchdog(220)
+def test_a_hang_costs_its_class_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A class whose test hangs is ended, says where it hung, and fails; the next one runs."""
-    from tests.dropin.aim import Aimed
-    from tests.dropin.classes import list_classes, run_class
-
     aimed = Aimed(tmp_path)
+    hangs = tmp_path / "hangs"
     (aimed.package / "test_it.py").write_text(
         "import threading, os, unittest\n"
         "class A(unittest.TestCase):\n"
         "    def test_1(self): pass\n"
-        "    def test_2(self): threading.Lock().acquire() and threading.Event().wait()\n"
+        f"    def test_2(self): open({str(hangs)!r}, 'x').close() or threading.Event().wait()\n"
         "    def test_3(self): pass\n"
         "class B(unittest.TestCase):\n"
         "    def test_1(self): os._exit(3)\n"
@@ -95,7 +99,14 @@ def test_a_hang_costs_its_class_alone(tmp_path: Path) -> None:
         "    def test_2(self): self.skipTest('for a reason')\n"
     )
     first, second, third = list_classes(aimed.root, ["aimed.test_it"])
-    outcomes, _ = run_class(aimed.root, first, limit=2)
+
+    def clock() -> float:
+        """Time, of which there is no more for a test that hangs."""
+        return time.monotonic() + (1000 if hangs.exists() else 0)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(classes, "time", SimpleNamespace(monotonic=clock, sleep=time.sleep))
+        outcomes, _ = run_class(aimed.root, first)
     assert [outcomes[test].what for test in first.tests] == ["passed", "hung", "hung"]
     assert "test_2" in outcomes["test_2"].why
     assert outcomes["test_3"].why == "not reached: test_2 hung"
@@ -105,6 +116,30 @@ def test_a_hang_costs_its_class_alone(tmp_path: Path) -> None:
     outcomes, _ = run_class(aimed.root, third)
     assert outcomes["test_1"].why == "AssertionError: so it is (test_it.py:10)"
     assert outcomes["test_2"][:2] == ("skipped", "for a reason")
+
+
+def test_what_failed_is_done_again(tmp_path: Path) -> None:
+    """By itself; when it passes then, it has passed, and what had failed is said."""
+    aimed = Aimed(tmp_path)
+    (aimed.package / "test_it.py").write_text(
+        "import os, time, unittest\n"
+        f"MARK = {str(tmp_path / 'mark')!r}\n"
+        "class A(unittest.TestCase):\n"
+        "    def test_1(self):\n"
+        "        time.sleep(0.02)\n"
+        "        self.fail('never')\n"
+        "    def test_2(self):\n"
+        "        time.sleep(0.02)\n"
+        "        is_first = not os.path.exists(MARK)\n"
+        "        open(MARK, 'w').close()\n"
+        "        self.assertFalse(is_first, 'not yet')\n"
+    )
+    (cls,) = list_classes(aimed.root, ["aimed.test_it"])
+    outcomes, _ = run_class(aimed.root, cls)
+    assert outcomes["test_1"][:2] == ("failed", "AssertionError: never (test_it.py:6)")
+    assert outcomes["test_2"].what == "passed"
+    assert outcomes["test_2"].why.startswith("done again; at first: AssertionError: ")
+    assert "not yet" in outcomes["test_2"].why
 
 
 def test_the_page_counts(tmp_path: Path) -> None:

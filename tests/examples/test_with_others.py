@@ -11,6 +11,8 @@ import pytest
 from programs import FOLDER, TOP_LINE, Program, read
 
 METHODS = ["fork", "spawn", "forkserver"]
+# Some take seconds to import, in each worker.
+SECONDS = 300
 OTHERS = [read(path.parent) for path in sorted((FOLDER / "others").glob("*/program.py"))]
 
 
@@ -20,13 +22,12 @@ def run(program: Program, source: str, folder: Path) -> str:
     path = folder / "example_program.py"
     path.write_text(source)
     command = [sys.executable, "-W", "error::ResourceWarning", str(path)]
-    # Some take seconds to import, in each worker.
-    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=100)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=SECONDS)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-@pytest.mark.watchdog(110)
+@pytest.mark.watchdog(SECONDS + 20)
 @pytest.mark.parametrize("program", OTHERS, ids=lambda program: program.name)
 @pytest.mark.parametrize("method", METHODS)
 def test_other_library(program: Program, method: str, tmp_path: Path) -> None:

@@ -14,7 +14,17 @@ from benches.curves import CURVES
 from benches.footprints import family_bytes
 
 ROOT = Path(__file__).resolve().parents[2]
-SMALL = {"start": 2, "processes": 2, "worker_memory": 2}
+# A loaded machine takes ten times as long as a free one.
+pytestmark = pytest.mark.watchdog(220)
+SMALL = {
+    "start": 2,
+    "processes": 2,
+    "worker_memory": 2,
+    # What is shared with programs beside these counts in part: so by some megabytes less when
+    # another Python starts meanwhile. These are to grow by more.
+    "dict_memory": 200_000,
+    "task_memory": 30_000,
+}
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -24,7 +34,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=150,
+        timeout=200,
     )
 
 
@@ -100,12 +110,19 @@ def test_model() -> None:
 
 def test_footprint() -> None:
     """Memory that is written to is counted, with that of processes below."""
-    code = "import sys; held = b'x' * (1 << 25); print('ready', flush=True); sys.stdin.read()"
+    code = (
+        "import sys; held = b'x' * int(sys.argv[1]); print('ready', flush=True); sys.stdin.read()"
+    )
+    # Much, as what is shared with programs beside these counts in part, and these come and go.
+    size = 1 << 27
     before = family_bytes()
     pipe = subprocess.PIPE
-    with subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe) as child:
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(size)], stdin=pipe, stdout=pipe
+    ) as child:
         assert child.stdout
         child.stdout.readline()
-        held = b"x" * (1 << 25)
-        assert family_bytes() - before > 2 * len(held)
+        held = b"x" * size
+        # (One of the two alone would be less.)
+        assert family_bytes() - before > 1.5 * len(held)
         child.communicate()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from hostile_run import run
+from hostile_run import LIMIT_S, run
+
+pytestmark = pytest.mark.watchdog(LIMIT_S + 20)
 
 # Since Python 3.12 a fork beside threads warns; here that is what is tested.
 QUIET = {"PYTHONWARNINGS": "ignore::DeprecationWarning"}

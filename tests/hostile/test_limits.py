@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hostile_run import run
+from hostile_run import LIMIT_S, run
 from machine import can_mount, memory_group
+
+pytestmark = pytest.mark.watchdog(LIMIT_S + 20)
 
 ERRORS = ("ulimit -n", "ulimit -u", "ulimit -v", "MemoryError", "ArenaFull")
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from hostile_run import run
+from hostile_run import LIMIT_S, run
 from seccomp import Rule
+
+pytestmark = pytest.mark.watchdog(LIMIT_S + 20)
 
 SEAL = Rule("fcntl", 1, value=1033)  # F_ADD_SEALS
 SHARED_FUTEX = Rule("futex", 1, mask=128, value=0)  # without FUTEX_PRIVATE_FLAG

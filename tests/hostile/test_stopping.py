@@ -6,7 +6,9 @@ stopping.py has the programs.
 from __future__ import annotations
 
 import pytest
-from hostile_run import run
+from hostile_run import LIMIT_S, run
+
+pytestmark = pytest.mark.watchdog(LIMIT_S + 20)
 
 METHODS = ["fork", "forkserver", "spawn"]
 QUIET = {"PYTHONWARNINGS": "ignore::DeprecationWarning"}

@@ -48,10 +48,19 @@ EXPECTED = {
         "test_multiple_generator_call_separated_gc": _SHARES,
     },
 }
+# Tests that want a thing within two seconds, ten or twenty, which a busy machine may miss.
+HURRIED = {
+    "test_abort_backend",
+    "test_multiple_generator_call",
+    "test_multiple_generator_call_managed",
+    "test_parallel_timeout_fail_with_generator",
+}
 
 
 def run(name: str, seconds: float) -> tuple[int, dict[str, str]]:
     """Run the tests that are about a backend; return how many, and which failed.
+
+    Those that failed and are HURRIED are done once more, by themselves.
 
     Args:
         name: "allcores", or "loky" with this backend in its place.
@@ -59,17 +68,36 @@ def run(name: str, seconds: float) -> tuple[int, dict[str, str]]:
     """
     import joblib
 
-    tests = Path(joblib.__file__).parent / "test" / "test_parallel.py"
+    tests = str(Path(joblib.__file__).parent / "test" / "test_parallel.py")
+    count, failed = _run(name, seconds, ["-k", CHOSEN[name], tests])
+    again = [test for test in failed if test.partition("[")[0] in HURRIED]
+    if again:
+        done, still = _run(name, seconds, [f"{tests}::{test}" for test in again])
+        assert done == len(again)
+        for test in again:
+            if test not in still:
+                print(f"{test}: passed when it was done again; at first: {failed.pop(test)}")
+    return count, failed
+
+
+def _run(name: str, seconds: float, which: list[str]) -> tuple[int, dict[str, str]]:
+    """Run some of the tests once; return how many, and which failed.
+
+    Args:
+        name: "allcores", or "loky" with this backend in its place.
+        seconds: after which they are ended.
+        which: the arguments that choose them.
+    """
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "plugin.py").write_text(PLUGIN)
         (Path(folder) / "pytest.ini").write_text("[pytest]\n")
         environ = os.environ | {"PYTHONPATH": folder, "ALLCORES_AS": name}
         environ.pop("PYTEST_CURRENT_TEST", None)
-        options = ["-p", "plugin", "-p", "no:cacheprovider", "-q", "-k", CHOSEN[name]]
-        where = ["-c", "pytest.ini", "--rootdir", folder, "--junitxml", "found.xml", str(tests)]
+        options = ["-p", "plugin", "-p", "no:cacheprovider", "-q"]
+        where = ["-c", "pytest.ini", "--rootdir", folder, "--junitxml", "found.xml"]
         with open(Path(folder) / "output", "w+") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "pytest", *options, *where],
+                [sys.executable, "-m", "pytest", *options, *where, *which],
                 cwd=folder,
                 env=environ,
                 stdin=subprocess.DEVNULL,
