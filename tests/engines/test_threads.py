@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing.pool
+import subprocess
+import sys
 import threading
 import time
 import traceback
@@ -176,6 +178,48 @@ def test_a_call_that_is_made_again_after_it_overran() -> None:
         gate.set()
         assert tries == [5, 5]
     pool.join()
+
+
+def test_a_stopped_call_leaves_nothing_for_the_interpreter_to_look_for() -> None:
+    """Else CPython 3.11 and 3.12 hang where they trace, as a debugger and coverage do."""
+    program = """
+import sys, threading, time
+from allcores import errors
+from allcores.pool import ThreadPool
+
+def busy():
+    while True:
+        time.sleep(0.01)
+
+with ThreadPool(2) as pool:
+    before = set(threading.enumerate())
+    for _ in range(3):
+        try:
+            pool.apply(busy, timeout=0.1)
+        except errors.TaskTimeout:
+            pass
+    calls = [pool.apply_async(busy) for _ in range(2)]
+    while any(not worker.lease.tag for worker in pool._line.workers):
+        time.sleep(0.001)
+    for call in calls:
+        call.cancel()
+    while any(thread in before and thread.name.startswith("allcores-thread")
+              for thread in threading.enumerate()):
+        time.sleep(0.001)
+    print(pool.apply(abs, (-1,)))
+
+sys.settrace(lambda *_: None)
+(lambda: None)()
+print("traced")
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+    )
+    assert (done.stdout.split(), done.stderr) == (["1", "traced"], "")
 
 
 def test_the_clock_stops_with_the_last_call_that_is_timed(threads: Any) -> None:

@@ -35,6 +35,8 @@ class Interrupt:
         self.where: tuple[CodeType, int] | None = None
 
     def __enter__(self) -> Interrupt:
+        # (Python 3.12 looks as tracing begins whether any frame wants to hear of opcodes.)
+        sys._getframe().f_trace_opcodes = True
         sys.settrace(self._enter)
         return self
 

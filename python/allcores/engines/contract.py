@@ -313,7 +313,11 @@ class Engine(ABC):
         finally:
             self.waiting.remove(baton)
             with self._numbering:
-                job._batons = [other for other in job._batons if other is not baton]
+                # (No loop: CPython 3.13.0 leaves a lock locked when it is interrupted in one.)
+                left_over = [*job._batons]
+                if baton in left_over:
+                    left_over.remove(baton)
+                job._batons = left_over
             self._waited()
 
     def _wait(self, job: Any, done: Callable[[], bool], baton: Any, timeout: float) -> None:

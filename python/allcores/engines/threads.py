@@ -277,7 +277,14 @@ class Worker(threading.Thread):
             if not self.lease.lost:
                 raise
         if self.lease.lost:
-            _raise_in(self, None)  # not any more, if it hasn't been
+            # What is raised in it is to be caught here. As long as an exception is due, CPython
+            # before 3.13 looks for it at every step of every thread; where it traces, it hangs.
+            try:
+                with self.lease.lock:  # who raises one has it
+                    _raise_in(self, TaskCancelled)  # instead of one that is still to come
+                _nothing()
+            except BaseException:
+                pass
 
     def _serve(self, engine: Threads) -> None:
         # Not in `run`: where a loop begins again, CPython 3.13 raises past the handlers around it.
@@ -379,10 +386,14 @@ class Lease:
             return True
 
 
-def _raise_in(thread: threading.Thread, error: type[BaseException] | None) -> None:
-    """Have the interpreter raise an exception in a thread; None takes one back."""
-    raised = None if error is None else ctypes.py_object(error)
+def _raise_in(thread: threading.Thread, error: type[BaseException]) -> None:
+    """Have the interpreter raise an exception in a thread, instead of one that is still to come."""
+    raised = ctypes.py_object(error)
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), raised)
+
+
+def _nothing() -> None:
+    """Be called: the interpreter raises what is due as it calls something."""
 
 
 def _several(
