@@ -103,6 +103,24 @@ def test_keyboard_interrupt_is_silent(context: Any, capfd: pytest.CaptureFixture
     assert capfd.readouterr().err == ""
 
 
+def test_each_of_several_threads_that_join_a_process_sees_its_end(context: Any) -> None:
+    seen: list[tuple[bool, int]] = []
+
+    def join(process: Any) -> None:
+        process.join()
+        seen.append((process.is_alive(), process.exitcode))
+
+    for _ in range(10):
+        process = context.Process(target=sys.exit, args=(3,))
+        process.start()
+        threads = [threading.Thread(target=join, args=(process,)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert seen == [(False, 3)] * 40
+
+
 @pytest.mark.parametrize(
     ("end", "code"),
     [("terminate", -signal.SIGTERM), ("kill", -signal.SIGKILL), ("interrupt", 1)],

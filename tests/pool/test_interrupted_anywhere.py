@@ -76,8 +76,17 @@ def try_everywhere(make: Callable[[], object], check: Callable[[], None]) -> int
     n = 0
     while True:
         n += 1
-        with Interrupt(n) as interrupt:
-            make()
+        interrupt = Interrupt(n)
+
+        def run(interrupt: Interrupt = interrupt) -> None:
+            with interrupt:
+                make()
+
+        # A thread of its own: what is raised between two instructions of a handler may stay the
+        # exception that the thread handles, and keep what its frames refer to.
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
         if interrupt.where is None:
             return n - 1
         try:

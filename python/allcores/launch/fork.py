@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import multiprocessing.popen_fork as _std
 import signal
 from typing import Any
 
 from allcores import _core
 from allcores.launch import names
+from allcores.launch.collect import Collected
 
 __all__ = ["Popen"]
 
 
-class Popen(_std.Popen):
+class Popen(Collected):
     """A child process that was forked."""
 
     method = "fork"

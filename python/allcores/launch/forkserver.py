@@ -12,7 +12,7 @@ import os
 import signal
 from typing import Any, ClassVar
 
-from allcores.launch import blank, client, inherited, payload
+from allcores.launch import blank, client, collect, inherited, payload
 from allcores.launch.pipes import close, read_number, send
 
 __all__ = ["Popen", "ensure_running", "get_inherited_fds", "set_forkserver_preload"]
@@ -78,14 +78,19 @@ class Popen(_std.Popen):
             timeout = 0 if flag == os.WNOHANG else None
             if not _connection.wait([self.sentinel], timeout):
                 return None
-            try:
-                self.returncode = read_number(self.sentinel)
-                self.max_rss = 1024 * read_number(self.sentinel)
-            except (OSError, EOFError):
-                # The server is gone, and with it the only one who knows.
-                self.returncode = 255
-            self._kept = None
+            with collect.collecting:
+                if self.returncode is None:
+                    self._read_end()
         return self.returncode
+
+    def _read_end(self) -> None:
+        try:
+            code = read_number(self.sentinel)
+            self.max_rss = 1024 * read_number(self.sentinel)
+        except (OSError, EOFError):
+            code = 255  # the server is gone, and with it the only one who knows
+        self._kept = None
+        self.returncode = code
 
     def interrupt(self) -> None:
         """Send SIGINT."""

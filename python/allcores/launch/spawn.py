@@ -9,12 +9,13 @@ import signal
 from typing import Any
 
 from allcores.launch import blank, interpreter, payload
+from allcores.launch.collect import Collected
 from allcores.launch.pipes import close, send
 
 __all__ = ["Popen"]
 
 
-class Popen(_std.Popen):
+class Popen(Collected, _std.Popen):
     """A child process that was spawned."""
 
     method = "spawn"

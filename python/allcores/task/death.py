@@ -136,19 +136,8 @@ def reap(process: Any) -> int | None:
     Args:
         process: a process object whose sentinel says that it ended.
     """
-    popen: Any = getattr(process, "_popen", None)
-    memory: int | None = None
-    if getattr(popen, "method", None) in ("fork", "spawn") and popen.returncode is None:
-        try:
-            # The sentinel is a pipe, closed by the kernel just before the process can be
-            # collected: this waits for no more than that.
-            _, status, usage = os.wait4(popen.pid, 0)
-            popen.returncode = os.waitstatus_to_exitcode(status)
-            memory = usage.ru_maxrss * 1024
-        except (OSError, AttributeError):
-            pass  # somebody else collected it
     process.join(1)
-    return memory or getattr(popen, "max_rss", None)
+    return getattr(getattr(process, "_popen", None), "max_rss", None)
 
 
 class OomCounter:
