@@ -307,6 +307,13 @@ def test_cancelling_who_awaits_ends_the_work(engine: Any) -> None:
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
+        # And while the workers are busy, and it isn't.
+        began.clear()
+        task = asyncio.create_task(mp.amap(work, itertools.repeat(1), engine=engine, workers=2))
+        await asyncio.to_thread(began.wait)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
         assert mp.active_children() == []
         assert await mp.amap(square, [2, 3], engine=engine) == [4, 9]
 

@@ -14,7 +14,6 @@ from allcores.errors import TaskCancelled
 
 if TYPE_CHECKING:
     from allcores.pool import Pool
-    from allcores.task.spread import MapResult
 
 
 class Awaited:
@@ -30,7 +29,7 @@ class Awaited:
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self._lock = threading.Lock()
         self._cancelled = False
-        self._map: MapResult | None = None
+        self._pool: Pool | None = None
         self._values: list[Any] = []
         self._error: BaseException | None = None
 
@@ -66,17 +65,20 @@ class Awaited:
     def _cancel(self) -> None:
         with self._lock:
             self._cancelled = True
-            result = self._map
-        if result is not None:
-            result.cancel()
+            pool = self._pool
+        if pool is not None:
+            # The map, if it has begun. (While its input is read, nobody holds it yet.)
+            for job in list(pool._line.jobs.values()):
+                job.cancel()
 
     def _serve(self, pool: Pool | None) -> None:
         try:
             pool = pool or self._plan.open()
+            with self._lock:
+                self._pool = pool
             with ending(pool):
                 result = self._plan.map(pool, self._watch)
                 with self._lock:
-                    self._map = result
                     cancelled = self._cancelled
                 if cancelled:
                     result.cancel()
@@ -84,7 +86,7 @@ class Awaited:
         except BaseException as error:
             self._error = error
         finally:
-            self._map = None
+            self._pool = None
             with contextlib.suppress(RuntimeError):  # the loop has been closed
                 self._loop.call_soon_threadsafe(self._tell)
 
