@@ -144,7 +144,6 @@ def test_an_executor_goes_on_wherever_a_call_is_interrupted(fork: Any) -> None:
         "callback": lambda: executor.submit(abs, -1).add_done_callback(str),
         "map": lambda: list(executor.map(abs, [-1, -2, -3])),
         "map in chunks": lambda: list(executor.map(abs, [-1, -2, -3], chunksize=2)),
-        "cancel": lambda: executor.submit(abs, -1).cancel(),
     }
     for form in forms.values():
         form()

@@ -408,9 +408,11 @@ class Line(Engine):
             number: the job.
             early: its tasks that have not begun are not to begin.
         """
+        # First: workers pass over what is cancelled without a word, and a job that an interrupt
+        # kept from being forgotten would be waited for.
+        super().finish(number, early)
         if early:
             self._cancelled[number % CANCELLED_WORDS] = number
-        super().finish(number, early)
         if not self.jobs and self.state != RUN:
             self.ring_bell()
 

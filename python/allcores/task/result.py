@@ -120,6 +120,8 @@ class ApplyResult(Job, _std.ApplyResult):  # type: ignore[type-arg]
         if not self._over:
             self._success, self._value = True, value
             self._complete()
+        elif self._ready:
+            self._line.finish(self._job)  # an interrupt may have kept it from being forgotten
 
     def _is_open(self, part: int) -> bool:
         return not self._over
