@@ -13,6 +13,7 @@ import sys
 import weakref
 from collections.abc import Callable
 from itertools import count
+from types import CodeType
 from typing import Any
 
 Key = tuple[int, int]
@@ -136,6 +137,16 @@ def had_at_fork(origin: int, name: str, key: Key) -> bool:
 def had_at_a_fork(key: Key) -> bool:
     """Tell whether a child of this process was forked when `__main__` had the object."""
     return any(key in snapshot.values() for snapshot in _at_fork.values())
+
+
+def names_in(code: CodeType) -> tuple[str, ...]:
+    """Return the names that a function and those within it ask for, as globals or attributes.
+
+    Args:
+        code: of the function.
+    """
+    inner = (const for const in code.co_consts if isinstance(const, CodeType))
+    return (*code.co_names, *(name for const in inner for name in names_in(const)))
 
 
 def forget() -> None:

@@ -16,7 +16,6 @@ import sys
 import typing
 import weakref
 from collections import ChainMap
-from collections.abc import Iterator
 from contextvars import ContextVar
 from multiprocessing.reduction import ForkingPickler
 from types import CellType, CodeType, FunctionType, ModuleType
@@ -259,21 +258,13 @@ def _submodules(code: CodeType, values: list[Any]) -> list[ModuleType]:
     ]
     if not packages:
         return []
-    used = set(_attributes(code))
+    used = set(names.names_in(code))
     return [
         module
         for name, module in list(sys.modules.items())
         for package in packages
         if name.startswith(package) and used.issuperset(name.removeprefix(package).split("."))
     ]
-
-
-def _attributes(code: CodeType) -> Iterator[str]:
-    """Return the names that a function, and those within it, may ask for attributes by."""
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _attributes(constant)
 
 
 class _Scope:

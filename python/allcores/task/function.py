@@ -23,6 +23,7 @@ from allcores import _core, pickling
 from allcores.buffers import Refs
 from allcores.errors import NotPicklable
 from allcores.launch.fingerprint import fingerprint
+from allcores.launch.names import names_in
 from allcores.task.records import HEAD, SETS_GLOBALS
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ class Packed:
         if kind is types.FunctionType:
             mark = func.__code__
             if not _is_importable(func):
-                names = _names(func.__code__)
+                names = names_in(func.__code__)
                 if not _is_constant(func, names):
                     return self._by_content(func, often)
         elif kind is not types.BuiltinFunctionType or not _is_importable(func):
@@ -208,9 +209,3 @@ def _is_constant(func: Any, names: tuple[str, ...]) -> bool:
     if func.__closure__ or func.__defaults__ or func.__kwdefaults__ or func.__dict__:
         return False
     return not names or func.__globals__.keys().isdisjoint(names)
-
-
-def _names(code: types.CodeType) -> tuple[str, ...]:
-    """Return the names that a function and those within it ask for."""
-    inner = (const for const in code.co_consts if isinstance(const, types.CodeType))
-    return (*code.co_names, *(name for const in inner for name in _names(const)))
