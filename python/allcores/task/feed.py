@@ -60,6 +60,7 @@ class Feed:
         self._items: Iterator[Any] | None = items
         self._limit: float = limit
         self._posted = 0
+        self._held: list[Any] = []  # items that were read, and wait until the line has room
         self._feeding = threading.Lock()
         self._room: threading.Condition | None = None
 
@@ -126,11 +127,11 @@ class Feed:
         items = self._items
         if items is None:
             return False
-        wanted = room * self._size
-        batch: list[Any] = []
+        batch, self._held = self._held, []
+        wanted = max(room * self._size, len(batch))
         failed: BaseException | None = None
         try:
-            batch.extend(itertools.islice(items, wanted))
+            batch.extend(itertools.islice(items, wanted - len(batch)))
         except BaseException as error:
             failed = error
             # The error comes in the place of the task that it left unfinished.
@@ -140,8 +141,8 @@ class Feed:
         except BaseException as error:
             self._job._abort(error)  # Ctrl-C: nobody knows which of them are on their way
             raise
-        if failed is None and len(batch) == wanted:
-            return True
+        if self._held or (failed is None and len(batch) == wanted):
+            return True  # (an end, or an error, that has been met is met again)
         self._items = None
         if failed is None:
             self._job._set_length(self._posted)
@@ -157,17 +158,22 @@ class Feed:
         return False
 
     def _make(self, batch: list[Any]) -> None:
+        """Make tasks of some items, as far as the line has room; hold the others."""
         job, line, first = self._job, self._job._line, self._posted
+        done = 0
         if self._size == 1:
-            self._posted = first + len(batch)
-            job._sent.update(zip(range(first, self._posted), batch, strict=True))
-            done = 0
-            while done < len(batch):
-                done = line.each(self._function, job, ONE, batch, done, len(batch), first)
-            return
-        for start in range(0, len(batch), self._size):
-            piece = batch[start : start + self._size]
+            last = first + len(batch)
+            job._sent.update(zip(range(first, last), batch, strict=True))
+            if batch:
+                done = line.each(self._function, job, ONE, batch, 0, len(batch), first)
+            self._posted = first + done
+            for part in range(self._posted, last):
+                job._sent.pop(part, None)
+        while done < len(batch) and self._size > 1 and (done == 0 or line.has_room()):
+            piece = batch[done : done + self._size]
             part = self._posted
             self._posted += 1
             job._sent[part] = piece
             line.several(self._function, job, part, MAP, piece, 0, len(piece))
+            done += len(piece)
+        self._held = batch[done:]

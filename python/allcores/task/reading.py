@@ -60,6 +60,7 @@ class ReadResult(MapResult):
         self._most = 1 if self._lazy else ahead(self._workers, 1)
         self._at_once = 1 if self._lazy else _ONES_AT_ONCE
         self._burst = 1  # items that may be read at once
+        self._reached = 0  # items in tasks; those read since wait until the line has room
 
     def start(self, function: Any) -> None:
         """Read the input, and make tasks of it as there is room.
@@ -69,7 +70,7 @@ class ReadResult(MapResult):
         """
         self._function = function
         try:
-            while not (self._all_read or self._over):
+            while not (self._over or (self._all_read and self._reached == self._next)):
                 self._line.attend(self, self._has_news, None)
                 if self._has_room():
                     self._step()
@@ -83,14 +84,18 @@ class ReadResult(MapResult):
         return self._over or self._has_room()
 
     def _has_room(self) -> bool:
-        if self._all_read or self._over or self._line.state == TERMINATE:
+        if self._over or self._line.state == TERMINATE:
             return False
         if self._chunksize == 1:
-            under_way = self._next - self._settled
+            under_way = self._reached - self._settled
             room = under_way + self._at_once <= self._most
         else:
             under_way = self._parts_out
             room = under_way < (1 if self._lazy else AHEAD * self._workers)
+        if self._reached < self._next:
+            room = True
+        elif self._all_read:
+            room = False
         return room and (under_way == 0 or self._line.has_room())
 
     def _more(self) -> None:
@@ -100,10 +105,12 @@ class ReadResult(MapResult):
                 wake(baton)
 
     def _step(self) -> None:
-        function = self._function
         iterator = self._iterator
-        if function is None or iterator is None:
+        if self._function is None or iterator is None:
             return  # it is over just now
+        if self._reached < self._next:
+            self._post_ones()
+            return
         began = time.monotonic_ns()
         batch, ended = self._take(iterator, began)
         # What a task raises that is done in this thread, below, would keep it.
@@ -124,15 +131,24 @@ class ReadResult(MapResult):
             self._look()
             return
         if self._chunksize == 1:
-            while start < stop:
-                start = self._line.each(function, self, self._each, self._items, start, stop)
+            self._post_ones()
         else:
             if ended:
                 self._line.tail(self._job)
             if batch:
                 self._post(start, stop)
+            self._reached = stop
         if not ended and time.monotonic_ns() - began > _PATIENCE_NS:
             self._line.leave(self)  # results may lie there until this thread looks again
+
+    def _post_ones(self) -> None:
+        """Post the items that have been read, as far as the line has room."""
+        start, stop = self._reached, self._next
+        if start < stop:
+            reached = self._line.each(self._function, self, self._each, self._items, start, stop)
+            self._reached = reached
+            if reached < stop:
+                self._burst = 1  # they are large
 
     def _take(self, iterator: Any, began: int) -> tuple[list[Any], bool]:
         """Return the items to post next, and whether the input has ended."""

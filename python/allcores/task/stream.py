@@ -55,6 +55,7 @@ class IMapIterator(Job, _std.IMapIterator):  # type: ignore[type-arg]
         self._taken = 0  # items
         self._skipped = 0  # items that failed and are left out
         self._feed_at: float = 0  # items taken when the feed wants to be called again
+        self._rushed = False  # nobody need take results for tasks to be made
         self._length: int | None = None  # in tasks, once known
         self._error: BaseException | None = None
         self._batons: Sequence[Any] = ()
@@ -154,10 +155,15 @@ class IMapIterator(Job, _std.IMapIterator):  # type: ignore[type-arg]
                     self._unsorted[part] = (value,)
             self._look()
 
+        if self._rushed:
+            self._feed()
+
     def _got_list(self, part: int, values: Any, took: int) -> None:
         with self._lock:
             if self._sent.pop(part, self) is not self:
                 self._add(part, values)
+        if self._rushed:
+            self._feed()
 
     def _is_open(self, part: int) -> bool:
         return part in self._sent
@@ -176,7 +182,8 @@ class IMapIterator(Job, _std.IMapIterator):  # type: ignore[type-arg]
             else:
                 self._skipped += 1
                 self._add(part, ())
-                self._feed()
+        if self._rushed or self._options.on_error == "skip":
+            self._feed()
 
     def _add(self, part: int, values: Sequence[Any]) -> None:
         if not self._ordered:
@@ -208,6 +215,7 @@ class IMapIterator(Job, _std.IMapIterator):  # type: ignore[type-arg]
 
     def _rush(self) -> None:
         if isinstance(self._feed, Feed):
+            self._rushed = True
             self._feed.rush()
 
     def _set_length(self, length: int) -> None:
