@@ -13,6 +13,7 @@ import math
 import os
 import threading
 from collections import deque
+from contextlib import suppress
 from weakref import WeakSet
 
 from allcores.engines.contract import TERMINATE
@@ -34,7 +35,8 @@ class FutureLine(Line):
 
     Attributes:
         posting: held by who puts tasks on the ring.
-        settling: held for the moment in which a future without a condition is settled.
+        settling: held for the moment in which a future without a condition is settled, or in which
+            a task that failed begins to wait for being done again.
         pending: futures whose tasks are not on the ring yet, the oldest first.
         started: there is a keeper, which gives the rings back in the end.
     """
@@ -99,11 +101,14 @@ class FutureLine(Line):
         Args:
             future: its task has failed.
         """
-        self.finish(future._job)
-        future._job = 0
-        future._turn = math.inf
-        self.jobs[_BACKLOG] = self
-        self.pending.appendleft(future)
+        number = future._job
+        # Whoever fills the ring does so now or later: this may be another thread. And all the time
+        # there is a job: without one the keeper of an executor that is shut down would end.
+        with self.settling:
+            self.jobs[_BACKLOG] = self
+            future._job, future._turn = 0, math.inf
+            self.pending.appendleft(future)
+        self.finish(number)
         if self.broken is not None or self.state == TERMINATE:
             self._abort(self.why_over())
 
@@ -126,9 +131,13 @@ class FutureLine(Line):
                     self._put(future)
                 except Exception as error:
                     failed.append((future, error))
-            pending.popleft()
-        if not pending:
-            self.finish(_BACKLOG)
+            # By name: `repeat`, in another thread, may have put one before it by now. (And a
+            # signal handler that submitted something may have taken it out.)
+            with suppress(ValueError):
+                pending.remove(future)
+        with self.settling:
+            if not pending:
+                self.finish(_BACKLOG)
         for future, reason in failed:
             self._failed(future, reason)
 
