@@ -99,6 +99,19 @@ def test_exceptions() -> None:
         assert parallel(delayed(fail)(item) for item in range(3)) == [0, 1, 2]
 
 
+def test_what_a_failed_call_had_not_submitted_is_not_done_in_the_next() -> None:
+    """joblib cuts its input into batches for all workers, and submits them one by one."""
+    from joblib.parallel import BatchedCalls
+
+    with Parallel(n_jobs=2) as parallel:
+        with pytest.raises(ValueError, match="three"):
+            parallel(delayed(fail)(item) for item in range(10))
+        # As it is when an error comes just then.
+        nested = parallel._backend.get_nested_backend()
+        parallel._ready_batches.put(BatchedCalls([(fail, (9,), {})], nested))
+        assert parallel(delayed(fail)(item) for item in range(3)) == [0, 1, 2]
+
+
 def test_a_timeout_ends_what_runs() -> None:
     """A call that overruns its timeout raises, and its worker is ended."""
     with pytest.raises(allcores.TimeoutError):

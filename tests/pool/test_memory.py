@@ -349,6 +349,28 @@ def test_workers_that_keep_memory_in_one_map(fork: Any) -> None:
     assert len(set(pids)) > 2
 
 
+_inherited = bytearray()
+
+
+def overwrite(part: int) -> int:
+    """Write to memory that the parent had, which makes it the worker's own."""
+    time.sleep(0.01)
+    _inherited[part * MB : (part + 1) * MB : 4096] = b"\1" * -(-MB // 4096)
+    return os.getpid()
+
+
+def test_memory_that_becomes_their_own_counts(
+    fork: Any, capfd: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a worker inherited is its parent's until one of them writes to it."""
+    monkeypatch.setattr(sys.modules[__name__], "_inherited", take(300 * MB))
+    with fork.Pool(2, max_memory=100 * MB) as pool:
+        pids = [pool.apply(overwrite, (part,), retries=5) for part in range(300)]
+    pool.join()
+    assert len(set(pids)) > 2
+    assert capfd.readouterr() == ("", "")
+
+
 # Nothing for those who don't ask.
 
 

@@ -130,6 +130,15 @@ class AllcoresBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[m
             options = options | {"initializer": _limit, "initargs": limited}
         return ProcessPoolExecutor(self._count, **options)
 
+    def start_call(self) -> None:
+        """Begin a call: what an earlier one, that failed, had cut and not submitted is not its.
+
+        joblib (1.6) keeps such batches in the object, and would do them in the next call.
+        """
+        left = getattr(self.parallel, "_ready_batches", None)
+        while left is not None and not left.empty():
+            left.get()
+
     def submit(
         self, func: Callable[[], Any], callback: Callable[[Any], object] | None = None
     ) -> Any:

@@ -10,7 +10,7 @@ from allcores.errors import MemoryLimit
 from allcores.task.death import Lease, describe
 from allcores.task.records import HELD, READY
 
-# Looking takes at most this part of the keeper's time.
+# Looking takes at most this part of a core's time.
 PART = 0.02
 # How much of its surplus a need loses with each task that needed less, and with one of which too
 # little was seen to be sure of that. (Guesses.)
@@ -19,6 +19,9 @@ _FADE_UNSEEN = 0.01
 # While no task of a function has ended, it is given to twice as many workers after so many seconds.
 # (A guess.)
 _RAMP_S = 1.0
+# Seconds between two exact looks at a worker, at least. Between them its memory is seen to grow,
+# but not where it writes to what it inherited, which becomes its own by that.
+_EXACTLY_S = 0.1
 
 
 class Need:
@@ -89,7 +92,7 @@ class Seen:
     Attributes:
         own: its memory.
         fresh: what that was when it was ready.
-        settled: what it kept after its first task, as its lease says it; None before.
+        settled: what it kept after its first task; None before.
         need: of the task that it does; None when it does none.
         peak: the most that it had in that.
         looks: how often that was found out.
@@ -132,16 +135,18 @@ class Seen:
         if found is None:
             return None
         is_ready = self.fresh is None and self.lease.stage == READY
-        if exactly or is_ready or now >= self._due:
+        is_settled = self.settled is None and self.lease.kept > 1
+        if exactly or is_ready or is_settled or now >= self._due:
+            began = time.thread_time()
             self._anonymous = found.anonymous
             self._exact = memory.private(pid, found.anonymous)
-            cost = time.monotonic() - now
-            self._due = now + max(1.0, 2 * cost / PART)
+            cost = time.thread_time() - began
+            self._due = now + max(_EXACTLY_S, 2 * cost / PART)
         self.own = self._own(found.anonymous)
         if is_ready:
             self.fresh = self.own
-        if self.settled is None and self.lease.kept > 1:
-            self.settled = self.lease.kept
+        if is_settled:
+            self.settled = self._own(self.lease.kept)
         return max(self.own, self.peak_of(found.highest))
 
     def peak_of(self, highest: int) -> int:
@@ -166,7 +171,7 @@ class Seen:
         """
         if not self.tag and self.lease.gate == HELD:
             return self.own - (self.own if self.fresh is None else self.fresh)
-        return 0 if self.settled is None else self.lease.kept - self.settled
+        return 0 if self.settled is None else self._own(self.lease.kept) - self.settled
 
 
 class TooMuch:

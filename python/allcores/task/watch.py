@@ -135,11 +135,12 @@ class Watch:
         """Look at the workers if it is time to; return the seconds until it is again."""
         now = time.monotonic()
         if now >= self._next:
+            began = time.thread_time()  # the time that others had in between is no cost of looking
             with self._lock:
                 self._look(now)
-            took = time.monotonic() - now
+            took = time.thread_time() - began
             self._step = min(2 * self._step, _EVERY_S)
-            self._next = now = now + max(self._step, took / PART)
+            self._next = now + max(self._step, took / PART)
         if self._idle and not self._line.jobs:
             return None
         return max(0.0, self._next - time.monotonic())
