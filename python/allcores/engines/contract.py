@@ -260,6 +260,8 @@ class Engine(ABC):
             number: the job.
         """
         self.tails.add(number)
+        if number not in self.jobs:  # it was cancelled just now
+            self.tails.discard(number)
 
     def leave(self, job: Any) -> None:  # noqa: B027
         """See to it that a job gets done and its results delivered, though nobody waits for it.

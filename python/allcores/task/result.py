@@ -174,11 +174,16 @@ class ApplyResult(Job, _std.ApplyResult):  # type: ignore[type-arg]
 
     def _abort(self, error: BaseException) -> None:
         """Fail, whatever is still missing, without calling back."""
-        if not self._over:
-            self._success, self._value = False, error
+        was_ready = self._ready
+        self._end_with(error)
         # (An interrupt may have kept one that is ready from being forgotten.)
-        if not self._ready or self._job in self._line.jobs:
+        if not was_ready or self._job in self._line.jobs:
             self._finish(early=True)
+
+    def _end_with(self, error: BaseException) -> None:
+        # At once: another thread may be delivering what must not be mixed up with the error.
+        if not self._over:
+            self._over, self._success, self._value, self._ready = True, False, error, True
 
     def _finish(self, early: bool = False) -> None:
         self._over = self._ready = True

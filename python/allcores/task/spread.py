@@ -138,7 +138,8 @@ class MapResult(ApplyResult, _std.MapResult):  # type: ignore[type-arg]
 
     def _step(self) -> None:
         function = self._function
-        assert function is not None
+        if function is None:
+            return  # it has been cancelled just now
         start = self._next
         if self._chunksize == 1:
             stop = min(self._length, self._settled + _ONES)
@@ -167,7 +168,8 @@ class MapResult(ApplyResult, _std.MapResult):  # type: ignore[type-arg]
 
     def _post(self, start: int, stop: int) -> None:
         function = self._function
-        assert function is not None
+        if function is None:
+            return  # it has been cancelled just now
         with self._lock:
             part = len(self._starts)
             self._starts.append(start)
@@ -192,14 +194,18 @@ class MapResult(ApplyResult, _std.MapResult):  # type: ignore[type-arg]
         if left * max([spent, *self._took]) < _WORTH_NS:
             return
         keep = at + 1 + left // 2
-        with self._lock:
-            count = self._counts[part]
-            if count != end(place) or not lease.take_back(place, keep):
-                return
-            self._counts[part] = keep
-            self._ends[part] = self._starts[part] + keep
-        start = self._starts[part]
-        self._post(start + keep, start + count)
+        try:
+            with self._lock:
+                count = self._counts[part]
+                if count != end(place) or not lease.take_back(place, keep):
+                    return
+                self._counts[part] = keep
+                self._ends[part] = self._starts[part] + keep
+            start = self._starts[part]
+            self._post(start + keep, start + count)
+        except BaseException as error:
+            self._abort(error)  # Ctrl-C: nobody knows whether they are on their way
+            raise
 
     # Results come in.
 
@@ -255,9 +261,11 @@ class MapResult(ApplyResult, _std.MapResult):  # type: ignore[type-arg]
         elif self._settled < self._length:
             self._more()
         else:
-            if self._options.on_error == "skip":
-                self._value = [value for value in self._value if value is not _SKIPPED]
-            self._success = True
+            with self._lock:
+                if not self._over:
+                    if self._options.on_error == "skip":
+                        self._value = [value for value in self._value if value is not _SKIPPED]
+                    self._success = self._over = True
             self._complete()
 
     def _failed(self, part: int, error: BaseException) -> None:
@@ -297,6 +305,10 @@ class MapResult(ApplyResult, _std.MapResult):  # type: ignore[type-arg]
     def _fail(self, error: BaseException) -> None:
         self._success, self._value = False, error
         self._complete()
+
+    def _end_with(self, error: BaseException) -> None:
+        with self._lock:
+            super()._end_with(error)
 
     def _first(self, part: int) -> int:
         return part if self._chunksize == 1 else self._starts[part]

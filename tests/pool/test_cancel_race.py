@@ -1,0 +1,78 @@
+"""A call that is cancelled just as another thread makes its tasks or brings its results."""
+
+from __future__ import annotations
+
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import allcores
+import pytest
+from allcores.errors import TaskCancelled
+from allcores.task.spread import MapResult
+
+
+def wait(gate: Any, item: int) -> int:
+    gate.wait()
+    return item
+
+
+@pytest.mark.parametrize("step", ["_size", "_post"])
+def test_a_map_whose_tasks_are_just_made_fails_as_cancelled(
+    forked: Any, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    original = getattr(MapResult, step)
+
+    def cancel_meanwhile(self: Any, *args: Any) -> Any:
+        self.cancel()
+        return original(self, *args)
+
+    monkeypatch.setattr(MapResult, step, cancel_meanwhile)
+    with pytest.raises(TaskCancelled):
+        forked.map_async(abs, [-1], 2).get()
+    assert not forked._line.tails
+    monkeypatch.undo()
+    assert forked.map(abs, [-1]) == [1]
+
+
+@pytest.mark.parametrize("chunksize", [1, 2])
+def test_a_map_whose_last_result_just_comes_fails_as_cancelled(
+    forked: Any, monkeypatch: pytest.MonkeyPatch, chunksize: int
+) -> None:
+    gate = allcores.Event()
+    called: list[object] = []
+    result = forked.map_async(partial(wait, gate), [1], chunksize, called.append, called.append)
+    finish = result._finish
+
+    def deliver_meanwhile(early: bool = False) -> None:
+        if chunksize == 1:
+            result._got(0, 1)
+        else:
+            result._got_list(0, [1], 1)
+        finish(early)
+
+    monkeypatch.setattr(result, "_finish", deliver_meanwhile)
+    assert result.cancel()
+    gate.set()
+    with pytest.raises(TaskCancelled):
+        result.get()
+    assert called == []
+
+
+def test_a_map_is_over_when_what_was_taken_back_is_not_posted(
+    forked: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = allcores.Event()
+    result = forked.map_async(partial(wait, gate), range(8), 8)
+    lease = SimpleNamespace(start=0, take_back=lambda seen, keep: True)
+
+    def interrupted(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(forked._line, "several", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        result._share(0, lease, 8 << 24)
+    monkeypatch.undo()
+    gate.set()
+    with pytest.raises(KeyboardInterrupt):
+        result.get()
