@@ -492,6 +492,9 @@ class Pool(_std.Pool):
         """
         try:
             self._line.add(result)
+            # Again, now that it would be waited for: another thread may have closed the pool since.
+            if self._state != RUN:
+                self._check_running()
             try:
                 function = None if func is None else self._line.function(result, func, often)
             except Exception as error:

@@ -57,6 +57,22 @@ def test_close_and_join_let_the_work_end(ctx: Any) -> None:
     assert [result.get() for result in results] == list(range(6))
 
 
+def test_a_call_that_is_being_made_as_another_thread_closes_the_pool_is_refused(
+    any_pool: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = any_pool._check
+
+    def close_meanwhile(*args: Any) -> None:
+        check(*args)
+        any_pool.close()
+        any_pool.join()  # nobody would do it
+
+    monkeypatch.setattr(any_pool, "_check", close_meanwhile)
+    with pytest.raises(ValueError, match="not running"):
+        any_pool.apply(abs, (-1,))
+    assert not any_pool._line.jobs
+
+
 def test_workers_are_replaced_after_their_tasks(fork: Any) -> None:
     with fork.Pool(2, maxtasksperchild=3) as pool:
         pids = pool.map(lambda _: os.getpid(), range(30), 1)
