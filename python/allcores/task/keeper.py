@@ -137,6 +137,8 @@ def _work_or_wait(line: Line, crew: Crew, patience: int, told: bool) -> int:
             line.collect(0)
         finally:
             line.draining.release()
+        if line.waiting:
+            line.pass_on()
         return _PATIENCE
     if line.jobs and patience:
         _sleep(line, crew, SLICE_S)

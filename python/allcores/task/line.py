@@ -349,7 +349,10 @@ class Line(Engine):
             timeout -= rest
         if self._keeper_wants:
             baton.acquire(timeout=min(timeout, TAIL_S))
-        elif self.state == TERMINATE or not self._serve(timeout, done):
+        elif self.state != TERMINATE and self._serve(timeout, done):
+            # (Who only looks, with a timeout of 0, takes none: the keeper has to.)
+            self.company = time.monotonic() + _NEXT_CALL_S
+        else:
             baton.acquire(timeout=timeout)
 
     def _serve(self, timeout: float, done: Callable[[], bool] = lambda: False) -> bool:
@@ -376,7 +379,6 @@ class Line(Engine):
                 pass  # another thread has it
 
     def _waited(self) -> None:
-        self.company = time.monotonic() + _NEXT_CALL_S
         self.pass_on()
 
     def drain(self, timeout: float) -> int:
