@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 import allcores
 import pytest
 from allcores.errors import TaskCancelled
+from allcores.task.records import LOADING
 from allcores.task.spread import MapResult
+from pool_tools import eventually
 
 
 def wait(gate: Any, item: int) -> int:
@@ -76,3 +79,23 @@ def test_a_map_is_over_when_what_was_taken_back_is_not_posted(
     gate.set()
     with pytest.raises(KeyboardInterrupt):
         result.get()
+
+
+def test_a_worker_that_has_just_unpacked_its_function_is_ended_all_the_same(
+    forked: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = allcores.Event()
+    result = forked.apply_async(wait, (gate, 1))
+    crew = forked._crew
+    eventually(lambda: any(start < LOADING for _, _, start in crew.running()))
+    ((worker, _, began),) = crew.running()
+    doom = crew.doom
+
+    def moved_once(worker: Any, tag: int, start: int, why: Any) -> bool:
+        monkeypatch.undo()
+        return bool(doom(worker, tag, began - 1, why))  # as it was read a moment before
+
+    monkeypatch.setattr(crew, "doom", moved_once)
+    assert result.cancel()
+    worker.join()
+    assert worker.exitcode == -signal.SIGKILL

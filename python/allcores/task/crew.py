@@ -245,9 +245,13 @@ class Crew:
         Args:
             number: the job; its tasks that have not begun don't any more.
         """
-        for worker, tag, start in self.running():
-            if tag >> 32 == number:
-                self.doom(worker, tag, start, None)
+        # (Again where one was just through with unpacking its function, which moves its start.)
+        while not all(
+            self.doom(worker, tag, start, None)
+            for worker, tag, start in self.running()
+            if tag >> 32 == number
+        ):
+            pass
 
     def overdue(self) -> float | None:
         """End the workers whose tasks took longer, or whose memory is more, than they may.
