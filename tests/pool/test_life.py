@@ -57,6 +57,25 @@ def test_close_and_join_let_the_work_end(ctx: Any) -> None:
     assert [result.get() for result in results] == list(range(6))
 
 
+def test_a_fork_of_the_pools_process_cannot_use_it(forked: Any) -> None:
+    """Both would take each other's results off the ring."""
+    gate = allcores.Event()
+    waiting = forked.apply_async(gate.wait)
+    child = os.fork()
+    if child == 0:
+        refused = 0
+        for use in (lambda: forked.map(abs, range(10)), waiting.get):
+            try:
+                use()
+            except RuntimeError as error:
+                refused += "make another one here" in str(error)
+        os._exit(refused)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 2
+    gate.set()
+    assert waiting.get()
+    assert [forked.apply(abs, (-x,)) for x in range(9)] == [*range(9)]
+
+
 def test_a_call_that_is_being_made_as_another_thread_closes_the_pool_is_refused(
     any_pool: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

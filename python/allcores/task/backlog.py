@@ -10,14 +10,11 @@ Whoever drains results posts from `pending` as there is room; so does `submit`.
 from __future__ import annotations
 
 import math
-import os
 import threading
 from collections import deque
 from contextlib import suppress
-from weakref import WeakSet
 
 from allcores.engines.contract import TERMINATE
-from allcores.errors import AllcoresError
 from allcores.task import bring
 from allcores.task.future import PENDING, Future
 from allcores.task.line import TAIL_S, Line
@@ -50,7 +47,6 @@ class FutureLine(Line):
         self.pending: deque[Future] = deque()
         self.started = False
         self._gap = 0  # the last of them whose future was cancelled there
-        _lines.add(self)
 
     # Out.
 
@@ -219,38 +215,12 @@ class FutureLine(Line):
 
     def _abort(self, error: BaseException) -> None:
         """Fail all that is pending: this line is the job of these."""
-        with self.posting:
+        with self.posting, self.settling:  # (`repeat` holds the second one only)
             pending, self.pending = self.pending, deque()
             self.finish(_BACKLOG)
         for future in pending:
             future._abort(error)
 
     def _disown(self) -> None:
-        """Forget everything, in the copy that a fork has made of it."""
+        super()._disown()
         self.posting, self.settling = threading.RLock(), threading.RLock()
-        self.draining = threading.RLock()
-        self.keeps, self.put_by = False, deque()
-        self._cancelled = memoryview(bytearray(8 * CANCELLED_WORDS)).cast("Q")
-        self.state = TERMINATE
-        self.broken = _elsewhere
-
-
-def _elsewhere() -> BaseException:
-    return _Elsewhere(
-        "this executor belongs to the process that this one was forked from; make another one here"
-    )
-
-
-class _Elsewhere(AllcoresError, RuntimeError):
-    """An executor or future was used in a fork of its process."""
-
-
-_lines: WeakSet[FutureLine] = WeakSet()
-
-
-def _after_fork() -> None:
-    for line in list(_lines):
-        line._disown()
-
-
-os.register_at_fork(after_in_child=_after_fork)

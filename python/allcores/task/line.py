@@ -17,11 +17,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from allcores import _core, pickling
 from allcores.cpus import cpu_count
 from allcores.engines.contract import RUN, TERMINATE, Engine, initializer_failed, wake
-from allcores.errors import TaskCancelled
+from allcores.errors import AllcoresError, TaskCancelled
 from allcores.task import bring, failure
 from allcores.task.bell import Bell
 from allcores.task.function import Packed
@@ -102,6 +103,7 @@ class Line(Engine):
         self._weighing = threading.RLock()
         self._keeper_wants = False
         self.left: set[int] = set()  # pids of workers that left the rings, and live
+        _lines.add(self)
 
     def _count_anew(self) -> None:
         for index, number in enumerate(self._cancelled):
@@ -436,3 +438,38 @@ class Line(Engine):
         self.bell.close()
         if locked:
             self.draining.release()
+
+    def _disown(self) -> None:
+        """Forget everything, in the copy that a fork has made of it.
+
+        The rings are the same ones in both processes: a result that was taken off here would be
+        missing there, and calls of both would have the same numbers.
+        """
+        self.draining = threading.RLock()
+        self._numbering, self._weighing = threading.RLock(), threading.RLock()
+        self.keeps, self.put_by = False, deque()
+        self._cancelled = memoryview(bytearray(8 * CANCELLED_WORDS)).cast("Q")
+        self.state = TERMINATE
+        self.broken = _elsewhere
+
+
+def _elsewhere() -> BaseException:
+    return _Elsewhere(
+        "this pool or executor belongs to the process that this one was forked from; make another "
+        "one here"
+    )
+
+
+class _Elsewhere(AllcoresError, RuntimeError):
+    """A pool, an executor or a call of theirs was used in a fork of its process."""
+
+
+_lines: WeakSet[Line] = WeakSet()
+
+
+def _after_fork() -> None:
+    for line in list(_lines):
+        line._disown()
+
+
+os.register_at_fork(after_in_child=_after_fork)
