@@ -324,6 +324,31 @@ def test_cancelling_who_awaits_ends_the_work(engine: Any) -> None:
     assert ends == ["cancelled"]
 
 
+def test_who_cancels_twice_does_not_wait_for_the_input() -> None:
+    reads, more = threading.Event(), threading.Event()
+
+    def slow() -> Any:
+        reads.set()
+        more.wait()
+        yield 1
+
+    async def main() -> None:
+        task = asyncio.create_task(mp.amap(square, slow(), engine="threads"))
+        await asyncio.to_thread(reads.wait)
+        task.cancel()
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        # Only this loop can end the input.
+        more.set()
+
+    asyncio.run(main(), debug=True)
+    for thread in threading.enumerate():
+        if thread.name == "allcores-amap":
+            thread.join()
+
+
 @with_workers
 def test_the_loop_goes_on_meanwhile(engine: Any) -> None:
     gate = gate_for(engine)

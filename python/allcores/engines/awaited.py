@@ -50,7 +50,8 @@ class Awaited:
             await self._ended
             raise
         finally:
-            if self._ended.done():
+            # (Who cancels twice doesn't wait for it.)
+            if self._ended.done() and not self._ended.cancelled():
                 thread.join()  # it is on its last line
         error, self._error = self._error, None
         if error is None:
