@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+import types
 from typing import Any
 
 import allcores
@@ -112,6 +113,24 @@ def test_what_is_held_back_is_not_lost(fork: Any, form: str) -> None:
             assert pool.map(len, iter(items), 1) == sizes
             assert pool.map(len, iter(items), 7) == sizes
             assert pool.map(len, iter(items)) == sizes
+
+
+def test_an_error_of_the_input_comes_behind_what_is_held_back(
+    forked: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An input that has raised is at its end after that."""
+
+    def items() -> Any:
+        yield from [(1,), (2,), (3,)]
+        raise OSError("unreadable")
+
+    monkeypatch.setattr(allcores.pool, "NEVER_BLOCK", (types.GeneratorType,))
+    monkeypatch.setattr(forked._line, "has_room", lambda: False)
+    results = forked.imap(len, items())
+    assert [next(results) for _ in range(3)] == [1, 1, 1]
+    with pytest.raises(OSError, match="unreadable"):
+        next(results)
+    assert list(results) == []
 
 
 def test_maps_do_not_keep_each_other_from_beginning(forked: Any) -> None:

@@ -61,6 +61,7 @@ class Feed:
         self._limit: float = limit
         self._posted = 0
         self._held: list[Any] = []  # items that were read, and wait until the line has room
+        self._met: BaseException | None = None  # what was raised in place of the one behind them
         self._feeding = threading.Lock()
         self._room: threading.Condition | None = None
 
@@ -129,20 +130,24 @@ class Feed:
             return False
         batch, self._held = self._held, []
         wanted = max(room * self._size, len(batch))
-        failed: BaseException | None = None
-        try:
-            batch.extend(itertools.islice(items, wanted - len(batch)))
-        except BaseException as error:
-            failed = error
-            # The error comes in the place of the task that it left unfinished.
-            del batch[len(batch) // self._size * self._size :]
+        failed = met = self._met
+        if met is None:
+            try:
+                batch.extend(itertools.islice(items, wanted - len(batch)))
+            except BaseException as error:
+                failed = error
+                # The error comes in the place of the task that it left unfinished.
+                del batch[len(batch) // self._size * self._size :]
         try:
             self._make(batch)
         except BaseException as error:
             self._job._abort(error)  # Ctrl-C: nobody knows which of them are on their way
             raise
-        if self._held or (failed is None and len(batch) == wanted):
-            return True  # (an end, or an error, that has been met is met again)
+        if self._held and (failed is met or isinstance(failed, Exception)):
+            self._met = failed
+            return True
+        if failed is None and len(batch) == wanted:
+            return True
         self._items = None
         if failed is None:
             self._job._set_length(self._posted)
