@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 from functools import partial
 from types import SimpleNamespace
@@ -9,8 +10,9 @@ from typing import Any
 
 import allcores
 import pytest
+from allcores.engines.contract import _LAST_JOB
 from allcores.errors import TaskCancelled
-from allcores.task.records import LOADING
+from allcores.task.records import CANCELLED_WORDS, LOADING
 from allcores.task.spread import MapResult
 from pool_tools import eventually
 
@@ -99,3 +101,44 @@ def test_a_worker_that_has_just_unpacked_its_function_is_ended_all_the_same(
     assert result.cancel()
     worker.join()
     assert worker.exitcode == -signal.SIGKILL
+
+
+def test_the_time_limit_of_a_cancelled_call_is_kept_until_its_task_cannot_begin(
+    forked: Any,
+) -> None:
+    line, gate = forked._line, allcores.Event()
+    words: list[int] = []
+
+    class Abandoned(set[int]):
+        def add(self, number: int) -> None:
+            words.append(line._cancelled[number % CANCELLED_WORDS])
+            super().add(number)
+
+    line.abandoned = Abandoned()
+    result = forked.apply_async(gate.wait, timeout=60)
+    assert result.cancel()
+    assert words == [result._job]
+
+
+def test_a_number_of_a_cancelled_call_is_given_again(forked: Any) -> None:
+    line, gate = forked._line, allcores.Event()
+    waiting = forked.apply_async(gate.wait)  # its number is in use all the time
+    for left in (3, 2, 1):
+        line._numbers = itertools.count(_LAST_JOB - left)
+        assert forked.apply(abs, (-1,)) == 1
+        assert forked.apply_async(gate.wait).cancel()
+        assert forked.map(abs, [-2, -3]) == [2, 3]
+        assert [forked.apply(abs, (-x,)) for x in range(5)] == [*range(5)]
+        assert line._last_job < 10
+    gate.set()
+    assert waiting.get()
+
+
+def test_a_cancelled_imap_does_nothing_again(forked: Any) -> None:
+    gate = allcores.Event()
+    results = forked.imap(partial(wait, gate), [1], retries=1)
+    eventually(lambda: results._is_open(0))
+    assert results.cancel()
+    results._repeat(0)  # another thread had just taken the news that it failed
+    with pytest.raises(TaskCancelled):
+        next(results)

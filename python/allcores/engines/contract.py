@@ -100,12 +100,16 @@ class Engine(ABC):
                 if number > _LAST_JOB and next(self._numbers) > _LAST_JOB:
                     self._highest = 0
                     self._numbers = itertools.count(1)
-                    self._count_anew()
                 number = next(self._numbers)
+            self._give_again(number)
             return number
 
-    def _count_anew(self) -> None:  # noqa: B027
-        """Job numbers begin at 1 again."""
+    def _give_again(self, number: int) -> None:  # noqa: B027
+        """A number that another job had in the round before is given to one.
+
+        Args:
+            number: the number.
+        """
 
     def finish(self, number: int, early: bool = False) -> None:
         """Forget a job that is complete.

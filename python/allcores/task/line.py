@@ -105,10 +105,9 @@ class Line(Engine):
         self.left: set[int] = set()  # pids of workers that left the rings, and live
         _lines.add(self)
 
-    def _count_anew(self) -> None:
-        for index, number in enumerate(self._cancelled):
-            if number < 1 << 31:  # of the round before
-                self._cancelled[index] = 0
+    def _give_again(self, number: int) -> None:
+        if self._cancelled[number % CANCELLED_WORDS] == number:
+            self._cancelled[number % CANCELLED_WORDS] = 0
 
     # Out.
 
@@ -412,11 +411,13 @@ class Line(Engine):
             number: the job.
             early: its tasks that have not begun are not to begin.
         """
-        # First: workers pass over what is cancelled without a word, and a job that an interrupt
-        # kept from being forgotten would be waited for.
-        super().finish(number, early)
         if early:
+            # First: workers pass over what is cancelled without a word, and a job that an interrupt
+            # kept from being forgotten would be waited for.
+            self.jobs.pop(number, None)
+            # Before its time limit may be forgotten: a task that has not begun then never does.
             self._cancelled[number % CANCELLED_WORDS] = number
+        super().finish(number, early)
         if not self.jobs and self.state != RUN:
             self.ring_bell()
 

@@ -169,7 +169,9 @@ class IMapIterator(Job, _std.IMapIterator):  # type: ignore[type-arg]
         return part in self._sent
 
     def _repeat(self, part: int) -> None:
-        self._line.each(self._kept, self, ONE, (self._sent[part],), 0, 1, part)
+        function = self._kept
+        if function is not None:  # else it has been cancelled just now
+            self._line.each(function, self, ONE, (self._sent[part],), 0, 1, part)
 
     def _failed(self, part: int, error: BaseException) -> None:
         with self._lock:
