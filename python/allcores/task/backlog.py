@@ -73,6 +73,8 @@ class FutureLine(Line):
             self._failed(future, error)
 
     def _put(self, future: Future) -> None:
+        if future._job:
+            return  # a signal handler has filled the ring meanwhile
         function, call = future._kept, future._call
         try:
             job = self.add(future)
@@ -187,7 +189,8 @@ class FutureLine(Line):
             future: has been cancelled before it had begun.
         """
         if future._job:
-            self._gap = max(self._gap, int(future._turn))
+            if future._turn <= self._posted:  # else a signal handler cancels it as it is posted
+                self._gap = max(self._gap, int(future._turn))
             self.finish(future._job, early=True)
 
     def cancel_pending(self, workers: int) -> None:
