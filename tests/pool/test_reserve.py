@@ -301,6 +301,26 @@ def test_no_more_wait_than_there_are_cores(ctx: Any) -> None:
     assert len(reserve._parked) <= CORES
 
 
+def test_a_pool_may_end_while_another_one_looks_for_workers(
+    ctx: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A finalizer, or a signal handler, ends it in the same thread."""
+    pool = ctx.Pool(1)
+    pid = pool.apply(os.getpid)
+    tidy, ended = reserve._tidy, []
+
+    def end_meanwhile() -> None:
+        if not ended:
+            ended.append(pool)
+            pool.terminate()
+        tidy()
+
+    monkeypatch.setattr(reserve, "_tidy", end_meanwhile)
+    with ctx.Pool(1) as other:
+        assert other.apply(os.getpid) == pid
+    pool.join()
+
+
 def test_a_fork_of_the_program_leaves_its_workers_alone(ctx: Any) -> None:
     first, _ = serve(ctx)
 

@@ -172,7 +172,10 @@ class ForkServer:
         Args:
             modules: their names and files.
         """
-        with self._lock:
+        # Never waited for: a pool that a finalizer ends may come here, in the middle of a request.
+        if not self._lock.acquire(False):
+            return  # then it does without
+        try:
             if inherited.server is None or self._is_dead():
                 return
             from allcores.launch import learn
@@ -182,9 +185,11 @@ class ForkServer:
                 for batch in learn.batches(modules):
                     channel.send(pickle.dumps(batch), socket.MSG_DONTWAIT)
             except OSError:
-                pass  # it is dead, or busy: then it does without
+                pass  # it is dead, or busy
             finally:
                 channel.detach()
+        finally:
+            self._lock.release()
 
     def get_inherited_fds(self) -> list[int] | None:
         """Return the descriptors this process got from the server; None for other processes."""

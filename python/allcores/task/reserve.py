@@ -21,6 +21,7 @@ import termios
 import threading
 import time
 from array import array
+from collections import deque
 from collections.abc import Iterable
 from multiprocessing import process as _process
 from multiprocessing import util
@@ -137,6 +138,7 @@ class Reserve:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._parked: list[_Parked] = []
+        self._coming: deque[_Parked] = deque()  # those that were parked since `_tidy`
         self._leaving: list[Any] = []
         self._at_exit: Any = None
         # What tasks had to import: of workers that stay, and of those that are replaced.
@@ -176,7 +178,7 @@ class Reserve:
 
     def count(self) -> int:
         """Return how many wait."""
-        return len(self._parked)
+        return len(self._parked) + len(self._coming)
 
     def _take(self, wanted: object) -> Any:
         with self._lock:
@@ -202,14 +204,20 @@ class Reserve:
         worker._sentinel = left.sentinel
         _process._children.discard(worker)  # type: ignore[attr-defined]
         popen._kept = None
-        with self._lock:
+        self._coming.append(_Parked(popen, found, time.monotonic() + IDLE_S - _MARGIN_S))
+        # Never waited for: a finalizer or a signal handler may end a pool in the middle of what
+        # holds it. Then the next who comes finds the worker.
+        if not self._lock.acquire(False):
+            return
+        try:
             if self._at_exit is None or not self._at_exit.still_active():
                 # After the pools (15), before processes that still run are joined.
                 self._at_exit = util.Finalize(None, self.clear, exitpriority=10)
-            self._parked.append(_Parked(popen, found, time.monotonic() + IDLE_S - _MARGIN_S))
             self._tidy()
             surplus = self._parked[: -cpu_count()]
             del self._parked[: len(surplus)]
+        finally:
+            self._lock.release()
         self._dismiss(parked.popen for parked in surplus)
         self._teach()
 
@@ -232,7 +240,9 @@ class Reserve:
             client.server.learn(new)
 
     def _teach(self) -> None:
-        with self._lock:
+        if not self._lock.acquire(False):
+            return  # as in `park`: they learn it the next time
+        try:
             modules = list(self._libraries)
             for popen, _, _ in self._parked:
                 new = modules[getattr(popen, "known", 0) :][-_LESSON:]
@@ -243,6 +253,8 @@ class Reserve:
                 if _unread(popen.data) + len(lesson) <= _LESSON_BYTES:
                     popen.known = len(modules)
                     send(popen.data, lesson)
+        finally:
+            self._lock.release()
 
     def tidy(self) -> None:
         """Collect those that have ended."""
@@ -250,6 +262,8 @@ class Reserve:
             self._tidy()
 
     def _tidy(self) -> None:
+        while self._coming:
+            self._parked.append(self._coming.popleft())
         self._leaving = [popen for popen in self._leaving if not _is_over(popen)]
         self._parked = [parked for parked in self._parked if not _is_over(parked.popen)]
 
@@ -262,6 +276,7 @@ class Reserve:
     def clear(self) -> None:
         """End all parked workers, and wait until they have ended."""
         with self._lock:
+            self._tidy()
             parked, self._parked = self._parked, []
         self._dismiss(entry.popen for entry in parked)
         until = time.monotonic() + _GRACE_S
@@ -279,7 +294,8 @@ class Reserve:
 
     def _after_fork(self) -> None:
         # They are the parent's: this process lets go of their pipes, so that they notice its end.
-        popens = [*(parked.popen for parked in self._parked), *self._leaving]
+        parked = (*self._parked, *self._coming)
+        popens = [*(entry.popen for entry in parked), *self._leaving]
         for popen in popens:
             os.close(popen.data)
             os.close(popen.sentinel)
