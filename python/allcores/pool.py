@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 import warnings
 from collections.abc import Callable, Iterable
 from multiprocessing import pool as _std
@@ -527,6 +528,7 @@ class Pool(_std.Pool):
 
         Raises:
             ValueError: neither has been called.
+            RuntimeError: this is a callback of a pool that was closed.
         """
         util.debug("joining pool")
         if self._state == RUN:
@@ -538,6 +540,11 @@ class Pool(_std.Pool):
         self._join()
 
     def _join(self) -> None:
+        if self._line.keeper == threading.get_ident() and self._line.state != TERMINATE:
+            raise RuntimeError(
+                "a callback can't join() its pool: the workers leave when all callbacks have "
+                "returned; close() it there, and join() it elsewhere"
+            )
         self._keeper.join()
         for worker in list(self._pool):
             worker.join()

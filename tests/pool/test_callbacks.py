@@ -42,6 +42,24 @@ def test_a_callback_may_wait_for_a_call_that_ends_badly(
     assert forked.apply(abs, (-2,)) == 2
 
 
+def test_a_callback_is_told_that_it_cannot_join_the_pool(fork: Any) -> None:
+    """Its thread has to tell the workers to leave; the standard library refuses as well."""
+    raised: list[str] = []
+    pool = fork.Pool(1)
+
+    def back(value: Any) -> None:
+        pool.close()
+        try:
+            pool.join()
+        except RuntimeError as error:
+            raised.append(str(error))
+
+    assert pool.apply_async(abs, (-1,), callback=back).get() == 1
+    assert len(raised) == 1
+    assert "a callback can't join()" in raised[0]
+    pool.join()
+
+
 def test_the_last_job_may_end_just_as_the_keeper_goes_to_sleep(
     fork: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
