@@ -24,7 +24,6 @@ def test_one_that_comes_while_another_is_put_is_kept(
     monkeypatch.setattr(line, "has_room", lambda: False)
     waiting = [busy.submit(abs, -x) for x in (1, 2, 3)]
     assert [future._job for future in waiting] == [0, 0, 0]
-    monkeypatch.undo()
     failed = busy.begun[0]  # as if its worker had died
     put = line._put
 
@@ -35,8 +34,9 @@ def test_one_that_comes_while_another_is_put_is_kept(
             thread.start()
             thread.join()
 
-    monkeypatch.setattr(line, "_put", put_meanwhile)
-    with line.posting:
+    with line.posting:  # the keeper would fill as soon as there is room
+        monkeypatch.undo()
+        monkeypatch.setattr(line, "_put", put_meanwhile)
         line._fill()
     # Not posted twice, and none of them forgotten.
     assert not line.pending
