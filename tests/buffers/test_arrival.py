@@ -161,7 +161,7 @@ def test_an_object_that_fails_half_way_leaves_nothing(forked: Any) -> None:
         queue.put([NUMBERS, _Unwilling()])
     assert queue.empty()
     del queue
-    assert live_bytes() == before
+    assert live_bytes() <= before
 
 
 def test_nothing_stays(pool: Any) -> None:
