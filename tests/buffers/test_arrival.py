@@ -148,7 +148,8 @@ class _Unwilling:
 
 def test_an_object_that_fails_half_way_leaves_nothing(forked: Any) -> None:
     """The error is the object's own, and what had been packed before is given back."""
-    forked.apply(same, (1,))
+    # A worker that comes later takes memory of its own.
+    forked.map(meet, [mp.Barrier(2)] * 2, 1)
     # The result comes before its worker lets go of the task.
     while any(lease.tag for lease in forked._crew._leases.values()):
         pass
@@ -160,7 +161,7 @@ def test_an_object_that_fails_half_way_leaves_nothing(forked: Any) -> None:
         queue.put([NUMBERS, _Unwilling()])
     assert queue.empty()
     del queue
-    assert live_bytes() == before
+    assert live_bytes() <= before
 
 
 def test_nothing_stays(pool: Any) -> None:

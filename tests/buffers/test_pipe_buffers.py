@@ -71,7 +71,7 @@ def test_nobody_can_read_any_more() -> None:
         ours.send(NUMBERS)
     ours.close()
     del ours, theirs
-    assert live_bytes() == before
+    assert live_bytes() <= before
 
 
 def test_a_notice_is_a_pickle() -> None:

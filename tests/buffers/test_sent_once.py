@@ -188,7 +188,7 @@ def test_a_ref_that_cannot_be_made() -> None:
     before = live_bytes()
     with open("/dev/null") as file, pytest.raises(mp.errors.NotPicklable, match="file"):
         mp.put([NUMBERS, file])
-    assert live_bytes() == before
+    assert live_bytes() <= before
 
 
 def test_what_was_sent_by_hand_stays() -> None:

@@ -165,7 +165,7 @@ def test_without_numpy() -> None:
             raise SystemExit("no error")
         assert mp.put([1]).get() == [1]
     """
-    subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True, timeout=50)
+    subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True, timeout=150)
 
 
 @pytest.mark.watchdog(220)

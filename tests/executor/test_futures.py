@@ -185,7 +185,7 @@ def test_a_callback_may_submit(executor: Any) -> None:
             ended.set()
 
     again(None)
-    assert ended.wait(50)
+    assert ended.wait(150)
     assert [future.result() for future in futures] == [x * x for x in range(1000)]
 
 
@@ -205,7 +205,7 @@ def test_a_result_does_not_wait_for_callbacks(executor: Any) -> None:
         gate.set()
         assert future.result() is True
         assert not called.is_set()
-    assert called.wait(50)
+    assert called.wait(150)
 
 
 def test_a_cancelled_future_calls_back_and_wakes_who_waits(busy: Any) -> None:

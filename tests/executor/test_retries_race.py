@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 import allcores
@@ -61,5 +62,8 @@ def test_an_executor_that_is_shut_down_has_a_job_all_the_time(
     busy.gate.set()
     busy.shutdown(wait=False)
     assert future.result() == 5
-    assert len(seen) > 3
+    # The first two, and each try of this one. (A result may be had a moment before its job is
+    # forgotten, and the worker of one of the first two may be late.)
+    while len(seen) < 4:
+        time.sleep(0.001)
     assert all(seen)

@@ -57,8 +57,18 @@ def test_hardly_enough(name: str, value: int, method: str) -> None:
         assert done.out == "fallbacks:\nall right\n"
     else:
         assert done.code in (1, 3), done
-        assert any(word in done.err for word in ERRORS), done
+        assert any(word in done.err for word in ERRORS) or of_an_import(done.err), done
         assert "panicked" not in done.err
+
+
+def of_an_import(err: str) -> bool:
+    """Whether it was Python that could not open a module: then the system's words are all there is.
+
+    That is so where children have ended early, and the program comes as far as to its pool.
+    """
+    frames = [line for line in err.splitlines() if line.startswith('  File "')]
+    in_import = bool(frames) and frames[-1].startswith('  File "<frozen importlib')
+    return in_import and "Too many open files" in err
 
 
 FILL = "import machine, filling\n{prepare}\nfilling.main()"

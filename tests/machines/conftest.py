@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -26,4 +27,8 @@ def _nothing_left():
     before = _core.stats()["live_blocks"]
     yield
     _core.recover()
-    assert _core.stats()["live_blocks"] <= before
+    # A worker that may serve another pool says that it has left before it lets go of the rings.
+    # (The watchdog ends a wait for what stays.)
+    while _core.stats()["live_blocks"] > before:
+        time.sleep(0.01)
+        _core.recover()

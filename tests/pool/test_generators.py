@@ -365,7 +365,9 @@ def test_an_interrupt_ends_the_reading() -> None:
         "    signal.raise_signal(signal.SIGINT)\n"
         "with allcores.Pool(2) as pool:\n"
         "    for size in None, 1, 7:\n"
-        "        done.value = 0\n"
+        # (Tasks of the call before may still run, and count.)
+        "        with done.get_lock():\n"
+        "            done.value = 0\n"
         "        threading.Thread(target=interrupt, args=[done]).start()\n"
         "        try:\n"
         "            pool.map(count, itertools.cycle([1]), size)\n"

@@ -27,7 +27,8 @@ class Watch:
     """The most that the arena came to hold while a block of code ran, or somewhat more.
 
     (A look goes through the arena block by block. One that is kept from its core meanwhile counts
-    a task that is given back and the one that comes in its place: hence the lesser of two.)
+    tasks that are given back and those that come in their place: hence the least of some, one
+    right after the other, where it seems to be more than ever.)
     """
 
     def __init__(self) -> None:
@@ -38,8 +39,12 @@ class Watch:
 
     def _look(self) -> None:
         while not self._done.wait(0.002):
-            looks = [_core.stats()["live_bytes"] for _ in range(2)]
-            self.most = max(self.most, min(looks) - self._before)
+            least = _core.stats()["live_bytes"]
+            for _ in range(5):
+                if least - self._before <= self.most:
+                    break
+                least = min(least, _core.stats()["live_bytes"])
+            self.most = max(self.most, least - self._before)
 
     def __enter__(self) -> Watch:
         blocks()  # what others left is given back

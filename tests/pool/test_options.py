@@ -22,8 +22,8 @@ from pool_tools import blocks, eventually
 
 FOREVER_S = 3600.0
 # For calls with tasks that keep to it: these take microseconds, but a worker may get no core for
-# a second or two.
-LIMIT_S = 3.0
+# some seconds.
+LIMIT_S = 8.0
 
 
 def sleep_if_3(x: int) -> int:
