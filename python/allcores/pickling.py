@@ -47,20 +47,22 @@ def _once(obj: Any) -> Any:
     raise _OnePassOnly
 
 
-# The reducers that were registered with the standard library, as the first, plain pass has them.
-_reducers: dict[Any, Any] = {}
-_reducers_seen = (-1, -1, -1)
+# The reducers that were registered with the standard library, as the first, plain pass has them,
+# after what they were made from. In one, and put there when they are complete: other threads pickle
+# meanwhile, and a shared object without its reducer would travel as a copy.
+_reducers: tuple[tuple[int, int, int], dict[Any, Any]] = ((-1, -1, -1), {})
 
 
 def _plain_reducers() -> dict[Any, Any]:
-    global _reducers, _reducers_seen
+    global _reducers
     registered: dict[Any, Any] = ForkingPickler._extra_reducers  # type: ignore[attr-defined]
     # Types are registered, but hardly ever taken out or given another reducer.
     ours = buffers.reducers()
     seen = (len(registered), len(copyreg.dispatch_table), len(ours))
-    if seen != _reducers_seen:
-        _reducers = {**ours, **copyreg.dispatch_table}
-        _reducers |= {
+    made_from, found = _reducers
+    if seen != made_from:
+        found = {**ours, **copyreg.dispatch_table}
+        found |= {
             kind: reduce
             if reduce.__module__ in ("multiprocessing.reduction", "multiprocessing.managers")
             and reduce.__name__ != "_reduce_socket"
@@ -68,10 +70,10 @@ def _plain_reducers() -> dict[Any, Any]:
             for kind, reduce in list(buffers.registered().items())
         }
         tensor = tensors.tensor_type()
-        if tensor in _reducers:
-            _reducers[tensor] = lambda obj: tensors.reduce(obj) or _once(obj)
-        _reducers_seen = seen
-    return _reducers
+        if tensor in found:
+            found[tensor] = lambda obj: tensors.reduce(obj) or _once(obj)
+        _reducers = seen, found
+    return found
 
 
 def dumps(obj: Any, what: str = "the object") -> bytes:

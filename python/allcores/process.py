@@ -41,6 +41,8 @@ class _Launched(BaseProcess):
     _method: str | None = None
     # Who starts several in a row sees to it that they are watched.
     _is_one_of_many = False
+    # In the child: nothing of the program runs any more after `_bootstrap`.
+    _leaves_at_once = True
 
     def start(self) -> None:
         """Start the process, once.
@@ -111,12 +113,20 @@ class _Launched(BaseProcess):
 
         vars(self)["run"] = run
         code: int = super()._bootstrap(parent_sentinel)  # type: ignore[misc]
-        # Without this the process would look killed to those that share objects with it: a
-        # barrier would break. Threads that are still running may be using what it holds, so
-        # then it leaves that to whoever notices its end.
-        if _core.has_arena() and threading.active_count() == 1:
-            _core.leave()
+        if self._leaves_at_once:
+            leave()
         return code
+
+
+def leave() -> None:
+    """Give back what this process holds, as the last thing that it does.
+
+    Without this it would look killed to those that share objects with it: a barrier would break.
+    Threads that are still running may be using what it holds, so then that is left to whoever
+    notices its end.
+    """
+    if _core.has_arena() and threading.active_count() == 1:
+        _core.leave()
 
 
 def _unblock_interrupt() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 import threading
@@ -45,3 +46,13 @@ def default_method(conn: Any) -> None:
     import multiprocessing
 
     conn.send((mp.get_start_method(), multiprocessing.get_start_method(allow_none=True)))
+
+
+def change_at_exit(queue: Any) -> None:
+    own = mp.shared.list(["own"])
+
+    def change() -> None:
+        own.append("at exit")
+        queue.put(own)
+
+    atexit.register(change)

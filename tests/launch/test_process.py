@@ -213,3 +213,14 @@ def test_preload_is_validated() -> None:
         mp.set_forkserver_preload([1])  # type: ignore[list-item]
     with pytest.raises(ValueError, match="'ignore', 'warn' or 'fail'"):
         mp.set_forkserver_preload([], on_error="x")
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_exit_functions_have_what_the_process_has_made(method: str) -> None:
+    """It is given back after them: they would write to the memory of others otherwise."""
+    context = mp.get_context(method)
+    queue = context.Queue()
+    process = context.Process(target=targets.change_at_exit, args=(queue,))
+    process.start()
+    assert finish(process) == 0
+    assert queue.get_nowait() == ["own", "at exit"]

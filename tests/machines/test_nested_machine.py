@@ -24,6 +24,7 @@ paths = st.lists(st.integers(0, 5), max_size=4)
 class NestedMachine(Counting):
     @initialize(items=st.lists(trees, min_size=1, max_size=3))
     def start(self, items: list[Any]) -> None:
+        items.append({"a": 1})
         self.model = [deepcopy(items)]
         self.shared = List([items])
 
@@ -42,10 +43,13 @@ class NestedMachine(Counting):
     def both(self, path: list[int], kind: type, method: str, *args: Any) -> None:
         one, other = self.at(path)
         if type(one) is kind:
-            mine = deepcopy(args)
-            expected = outcome(lambda: getattr(one, method)(*mine))
-            found = outcome(lambda: getattr(other, method)(*args))
-            assert found is other if expected is one else same(found, expected), (method, found)
+            self.do(one, other, method, *args)
+
+    def do(self, one: Any, other: Any, method: str, *args: Any) -> None:
+        mine = deepcopy(args)
+        expected = outcome(lambda: getattr(one, method)(*mine))
+        found = outcome(lambda: getattr(other, method)(*args))
+        assert found is other if expected is one else same(found, expected), (method, found)
 
     @rule(path=paths, tree=trees, method=st.sampled_from(["append", "remove", "count", "__eq__"]))
     def with_a_value(self, path: list[int], tree: Any, method: str) -> None:
@@ -112,6 +116,31 @@ class NestedMachine(Counting):
     )
     def more_keys(self, path: list[int], more: Any, how: str) -> None:
         self.both(path, dict, how, more)
+
+    @rule(
+        path=paths,
+        there=st.tuples(st.sampled_from(["__setitem__", "pop"]), keys, simple),
+        here=st.tuples(st.sampled_from(["__setitem__", "pop", "setdefault", "get"]), keys, simple),
+    )
+    def after_another_process(self, path: list[int], there: Any, here: Any) -> None:
+        """What another one has changed, the object of this process has not seen yet."""
+        one, other = self.at(path)
+        if type(one) is dict:
+            self.do(one, other._shared, *there)
+            self.do(one, other, *here)
+            assert same(other, one)  # this object: nobody holds it until the next step
+
+    @rule(
+        path=paths,
+        there=st.sampled_from([("append", 1), ("pop",), ("insert", 0, 2), ("clear",)]),
+        here=st.sampled_from([("append", 3), ("pop",), ("reverse",), ("insert", 0, 4), ("clear",)]),
+    )
+    def after_another_process_in_a_list(self, path: list[int], there: Any, here: Any) -> None:
+        one, other = self.at(path)
+        if type(one) is list:
+            self.do(one, other._shared, *there)
+            self.do(one, other, *here)
+            assert same(other, one)  # this object: nobody holds it until the next step
 
     @rule(value=plain)
     def anew(self, value: Any) -> None:

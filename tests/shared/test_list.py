@@ -225,6 +225,26 @@ def test_iterating_sees_what_others_write():
     assert list(large) == list(range(1000))
 
 
+class Sought:
+    """While the first item is compared with it, another process takes that away."""
+
+    def __init__(self, shared):
+        self.shared = shared
+
+    def __eq__(self, other):
+        if self.shared[0] == "first":
+            self.shared.pop(0)
+        return other == "second"
+
+    __hash__ = None
+
+
+def test_what_is_there_all_the_time_is_found_whatever_others_take_away():
+    shared = List(["first", "second", "third"])
+    assert Sought(shared) in shared
+    assert shared == ["second", "third"]
+
+
 def test_shared_objects_in_it_are_the_shared_ones():
     outer = List([List(range(3)) for _ in range(3)])
     outer[0][-1] = 55

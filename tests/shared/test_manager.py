@@ -106,6 +106,8 @@ def test_exceptions_are_those_of_threading_and_queue():
         for method in condition.notify, condition.notify_all, condition.wait:
             with pytest.raises(RuntimeError):
                 method()
+        with pytest.raises(RuntimeError):
+            condition.wait_for(bool)
         with pytest.raises(ValueError):
             manager.BoundedSemaphore(1).release()
         lock = manager.Lock()

@@ -7,6 +7,7 @@ import gc
 import io
 import json
 import pickle
+import sys
 import threading
 
 import allcores as mp
@@ -295,3 +296,105 @@ def test_a_large_one_is_filled_in_one_by_one_in_its_time():
     while nested:
         nested.pop()
     assert shared == [[]]
+
+
+def elsewhere(work):
+    """Do `work` in another process."""
+    child = mp.get_context("fork").Process(target=work)
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+
+
+def test_a_pop_that_finds_nothing_hides_no_change_of_others():
+    """The one change that has happened was not the pop's."""
+    shared = mp.shared.dict(inner={"a": 1})
+    held = shared["inner"]
+    elsewhere(lambda: held.update(b=2))
+    assert held.pop("missing", None) is None
+    assert held == {"a": 1, "b": 2}
+    # Nor does one that finds what is also the default.
+    elsewhere(lambda: held.update(b=3))
+    assert held.pop("a", 1) == 1
+    assert held == {"b": 3}
+
+
+def test_a_reverse_that_does_nothing_hides_no_change_of_others():
+    """The one change that has happened was not the reverse's."""
+    shared = mp.shared.list([[1, 2]])
+    held = shared[0]
+    elsewhere(held.pop)
+    held.reverse()
+    assert held == [1]
+
+
+def test_a_dict_is_brought_up_to_date_in_one_step():
+    """Another thread, which reads it in any moment, misses no key that is there all the time."""
+    shared = mp.shared.dict(inner={"a": 1, "b": 2})
+    held = shared["inner"]
+    elsewhere(lambda: held.update(c=3))
+    lengths = set()
+
+    def look(frame, event, argument):
+        frame.f_trace_opcodes = True
+        lengths.add(dict.__len__(held))
+        return look
+
+    tracer = sys.gettrace()
+    sys.settrace(look)
+    try:
+        assert held["c"] == 3
+    finally:
+        sys.settrace(tracer)
+    assert lengths == {2, 3}
+
+
+@pytest.mark.parametrize("inner", [{"a": 1}, ["a"]], ids=["dict", "list"])
+def test_a_thread_that_was_slow_brings_nothing_back(inner):
+    """What this process has put in is there when it looks, whatever its other threads read."""
+    shared = mp.shared.list([inner])
+    held = shared[0]
+    behind = held._shared
+
+    class Slow:
+        """Another thread writes between the reading of the content and its use."""
+
+        @property
+        def version(self):
+            return behind.version
+
+        def snapshot(self):
+            found = behind.snapshot()
+            held._shared = behind
+            write("own")
+            return found
+
+    write = held.append if isinstance(inner, list) else lambda name: held.update({name: 1})
+    elsewhere(lambda: write("theirs"))
+    held._shared = Slow()
+    assert "own" in held
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda held: held.copy(),
+        copy.copy,
+        copy.deepcopy,
+        lambda held: pickle.loads(pickle.dumps(held)),
+        lambda held: held | held,
+        lambda held: {"a": 0} | held,
+    ],
+    ids=["copy", "copy.copy", "deepcopy", "pickle", "or", "or to a plain one"],
+)
+def test_a_copy_is_taken_in_one_step(make, monkeypatch):
+    """Not key by key: others may take one away meanwhile."""
+    shared = mp.shared.dict(inner={"a": 1, "b": 2})
+    held = shared["inner"]
+
+    def taken_away(self, key):
+        raise KeyError(key)
+
+    monkeypatch.setattr(NestedDict, "__getitem__", taken_away)
+    assert make(held) == {"a": 1, "b": 2}
+    assert type(make(held)) is dict

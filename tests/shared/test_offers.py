@@ -12,6 +12,7 @@ import sys
 
 import allcores as mp
 import pytest
+from allcores import _core
 
 KEY = b"of this test"
 
@@ -87,6 +88,32 @@ def test_a_guest_that_is_killed_leaves_nothing_locked():
         assert shared == ["inside"]
         with shared.lock:
             assert shared.lock.owner_died
+
+
+JOINS_AGAIN = """
+import sys
+import allcores as mp
+from allcores import _core
+for _ in range(2):
+    offered = mp.shared.join(sys.argv[1], b"of this test")
+with offered["lock"]:
+    print(_core.owner(), flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_guest_that_joins_again_is_not_taken_for_dead():
+    lock = mp.Lock()
+    with mp.shared.offer({"lock": lock}, authkey=KEY) as offer:
+        guest = program(JOINS_AGAIN, offer.address)
+        owner = int(guest.stdout.readline())
+        assert _core.is_alive(owner)
+        _core.recover()
+        assert lock.locked()
+        assert not lock.owner_died
+        assert guest.communicate(timeout=150) == ("", "")
+        assert guest.returncode == 0
+    assert not lock.locked()
 
 
 TRIES = """

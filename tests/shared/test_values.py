@@ -5,11 +5,12 @@ from __future__ import annotations
 import ctypes
 import multiprocessing.sharedctypes
 import pickle
+from multiprocessing.reduction import ForkingPickler
 
 import allcores as mp
 import numpy as np
 import pytest
-from allcores import _core, pickling
+from allcores import _core, buffers, pickling
 from allcores.sharedctypes import copy, synchronized
 
 METHODS = ["fork", "spawn", "forkserver"]
@@ -156,3 +157,38 @@ def test_sizes():
 def test_bad_input_says_what_is_wrong_and_leaves_nothing(make, error, says, nothing_left):
     with pytest.raises(error, match=says):
         make()
+
+
+def test_values_stay_shared_while_another_thread_learns_of_new_types(monkeypatch):
+    """Whoever sends one meanwhile sends the shared one, not a copy."""
+    shared = mp.RawValue("i", 1)
+    reducers, registered = buffers.reducers, buffers.registered
+
+    def send():
+        monkeypatch.setattr(buffers, "reducers", reducers)
+        monkeypatch.setattr(buffers, "registered", registered)
+        queue = mp.SimpleQueue()
+        queue.put(shared)
+        return queue.get()
+
+    class Watched(dict):
+        """What is done while one thread reads this is what other threads do meanwhile."""
+
+        def __iter__(self):
+            return super().__iter__()
+
+        def keys(self):
+            arrived.append(send())
+            monkeypatch.setattr(buffers, "registered", between)
+            return super().keys()
+
+    def between():
+        arrived.append(send())
+        return registered()
+
+    arrived = []
+    monkeypatch.setattr(buffers, "reducers", lambda: Watched(reducers()))
+    monkeypatch.setitem(ForkingPickler._extra_reducers, type("New", (), {}), send)
+    pickling.pack([])
+    shared.value = 2
+    assert [one.value for one in arrived] == [2, 2]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 from typing import Any
 
 from allcores import _core
 from allcores.launch import inherited, payload
+from allcores.process import leave
 
 
 def main(
@@ -28,6 +30,8 @@ def main(
     _core.attach(arena, session)
     if server is not None:
         inherited.adopt(server)
+    # Registered first, so done last: exit functions of the program use what it holds.
+    atexit.register(leave)
     sys.exit(run(data, tracker))
 
 
@@ -41,6 +45,7 @@ def run(data: int, tracker: int | None) -> int:
         resource_tracker._fd = tracker
     try:
         process_obj = payload.unpack(data)
+        process_obj._leaves_at_once = False
         code: int = process_obj._bootstrap(parent_sentinel=data)
     except (KeyboardInterrupt, EOFError):
         # Ctrl-C, or the parent is gone: nobody wants to read of it.

@@ -24,6 +24,7 @@ from typing import Any, NoReturn
 from allcores import _core, budget
 from allcores.launch import child, inherited, learn
 from allcores.launch.pipes import NUMBER
+from allcores.process import leave
 
 # What every worker needs, loaded before the first fork, and what most children come to need: the
 # first ones, which somebody waits for with the start of this process, go without.
@@ -253,9 +254,12 @@ class _Server:
 
                 traceback.print_exc()
         finally:
-            atexit._run_exitfuncs()
-            _quiet_flush()
-            os._exit(code)
+            try:
+                atexit._run_exitfuncs()
+                _quiet_flush()
+                leave()
+            finally:
+                os._exit(code)
 
 
 def _quiet_flush() -> None:

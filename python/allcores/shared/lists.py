@@ -144,7 +144,11 @@ class List(Proxied, _core.List):
         raise _crowded(what)
 
     def __contains__(self, value: object, /) -> bool:
-        return any(item is value or item == value for item in self)
+        version = self.version
+        if any(item is value or item == value for item in self):
+            return True
+        # When others took some away meanwhile, the rest moved up, perhaps past what was read.
+        return self.version != version and value in self[:]
 
     def __reversed__(self) -> Any:
         at = len(self) - 1

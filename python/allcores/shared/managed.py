@@ -7,6 +7,7 @@ down. Who waits for one then is told so.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from allcores import _core, queues, sync
@@ -135,6 +136,23 @@ class Condition(_Locker, _under(sync.Condition, "wait_for")):  # type: ignore[mi
         """
         woken: bool = _threading(self._life.call, super().wait, timeout)
         return woken
+
+    def wait_for(self, predicate: Callable[[], Any], timeout: float | None = None) -> Any:
+        """Wait until `predicate` returns something true, and return that.
+
+        Args:
+            predicate: called with the lock held.
+            timeout: how many seconds at most; then the predicate's last result comes back.
+
+        Raises:
+            RuntimeError: this thread doesn't have the lock.
+        """
+        try:
+            return super().wait_for(predicate, timeout)
+        except AssertionError as error:
+            if self._lock._is_mine():
+                raise  # it is the predicate's
+            raise RuntimeError(str(error)) from None
 
     def notify(self, n: int = 1) -> None:
         """Wake up to `n` of those who wait.

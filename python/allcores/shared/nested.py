@@ -16,6 +16,8 @@ import pickle
 import threading
 from collections.abc import Callable
 from copy import deepcopy
+from functools import partial
+from operator import call
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -175,10 +177,11 @@ def _reading(kind: type, name: str) -> Any:
 def _writing(kind: type, name: str, step: int = 0) -> Any:
     """Return the method of the shared container behind.
 
-    `step` is what it adds to the version. If nothing else has happened to a container of plain
-    values, the own memory gets the same change; it is filled anew otherwise.
+    `step` is the least that it adds to the version. If nothing else has happened to a container of
+    plain values, the own memory gets the same change; it is filled anew otherwise.
     """
     inherited = getattr(kind, name)
+    has_default = kind is dict and name == "pop"
 
     def method(self: Any, *args: Any, **named: Any) -> Any:
         before = self._version
@@ -186,6 +189,9 @@ def _writing(kind: type, name: str, step: int = 0) -> Any:
         result = getattr(shared, name)(*args, **named)
         if step and not self._inner and not named and shared.version == before + step:
             plain = all(type(value) in _PLAIN for value in args)
+            # (What returns the default has perhaps changed nothing: then the step was another's.)
+            if has_default and len(args) > 1 and result is args[1]:
+                plain = False
             if plain and (kind is list or not args or type(args[0]) in _KEYS):
                 with _commit:
                     if self._version == before:
@@ -217,6 +223,8 @@ class NestedList(list[Any]):
         items, version = self._shared.snapshot()
         inner = tuple(item for item in items if type(item) in _NESTED)
         with _commit:
+            if version < self._version:
+                return  # another thread was faster
             list.__setitem__(self, slice(None), items)
             self._inner, self._version = inner, version
 
@@ -266,10 +274,10 @@ class NestedList(list[Any]):
         "insert",
         "pop",
         "remove",
-        "reverse",
     ]:
         locals()[_name] = _writing(list, _name, 1)
-    for _name in ["__iadd__", "__imul__", "extend", "sort"]:
+    # `reverse` changes nothing where there is nothing to reverse: the step may be another's.
+    for _name in ["__iadd__", "__imul__", "extend", "reverse", "sort"]:
         locals()[_name] = _writing(list, _name)
     del _name
     __hash__ = None
@@ -277,6 +285,19 @@ class NestedList(list[Any]):
     def __radd__(self, other: Any) -> Any:
         _fresh(self)
         return list.__add__(other, self) if isinstance(other, list) else NotImplemented
+
+
+def _plain(nested: NestedDict) -> dict[Any, Any]:
+    """Return the own memory of a dict as a plain one.
+
+    Not by ``dict.copy``: that asks for one key after the other where there is a ``__getitem__``,
+    and others may take one away meanwhile.
+    """
+    return dict(list(dict.items(nested)))
+
+
+def _copy_of(other: dict[Any, Any]) -> dict[Any, Any]:
+    return other.copy() if type(other) is NestedDict else other
 
 
 class NestedDict(dict[Any, Any]):
@@ -296,26 +317,43 @@ class NestedDict(dict[Any, Any]):
     def _renew(self) -> None:
         items, version = self._shared.snapshot()
         inner = tuple(value for _, value in items if type(value) in _NESTED)
+        content = dict(items)
         with _commit:
-            dict.clear(self)
-            dict.update(self, items)
+            if version < self._version:
+                return  # another thread was faster
+            # Other threads read without the lock. Emptied and filled in one call, so that none of
+            # them runs in between and misses a key that is there all the time.
+            replace = partial(dict.clear, self), partial(dict.update, self, content)
+            before = list(dict.items(self))  # what objects do when they go comes after that
+            list(map(call, replace))
             self._inner, self._version = inner, version
+        del before
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         if pickling.collects():
             pickling.note_sent(self._shared.offset)
             return _open_dict, (self._shared,)
         _fresh(self)
-        return dict, (dict.copy(self),)
+        return dict, (_plain(self),)
 
-    def __copy__(self) -> dict[Any, Any]:
-        return self.copy()
+    def copy(self) -> dict[Any, Any]:
+        """Return a plain dict of what is in it now."""
+        _fresh(self)
+        return _plain(self)
+
+    __copy__ = copy
+
+    def __or__(self, other: Any, /) -> dict[Any, Any]:
+        return self.copy() | _copy_of(other) if isinstance(other, dict) else NotImplemented
+
+    def __ror__(self, other: Any, /) -> dict[Any, Any]:
+        return _copy_of(other) | self.copy() if isinstance(other, dict) else NotImplemented
 
     def __deepcopy__(self, memo: dict[int, Any]) -> dict[Any, Any]:
         _fresh(self)
         plain: dict[Any, Any] = {}
         memo[id(self)] = plain
-        for key, value in dict.copy(self).items():
+        for key, value in _plain(self).items():
             plain[deepcopy(key, memo)] = deepcopy(value, memo)
         return plain
 
@@ -343,11 +381,8 @@ class NestedDict(dict[Any, Any]):
         "__iter__",
         "__len__",
         "__ne__",
-        "__or__",
         "__repr__",
         "__reversed__",
-        "__ror__",
-        "copy",
         "get",
         "items",
         "keys",

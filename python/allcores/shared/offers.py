@@ -97,25 +97,35 @@ def join(address: str, authkey: bytes | None = None) -> dict[str, Any]:
             key = _key(authkey)
             answer_challenge(connection, key)
             deliver_challenge(connection, key)
-            message, descriptors, _, _ = socket.recv_fds(link, _SESSION.size, 1)
-            if len(message) != _SESSION.size or len(descriptors) != 1:
-                raise ConnectionResetError("the program that made the offer has gone meanwhile")
-            _attach(descriptors[0], *_SESSION.unpack(message))
+            with _joining:
+                _attach(link)
             objects: dict[str, Any] = pickling.loads(connection.recv_bytes())
             connection.send_bytes(_DONE)
     return objects
 
 
-def _attach(descriptor: int, session: int) -> None:
-    if _core.has_arena():
-        os.close(descriptor)
-        if _core.session() == session:
-            return
+# One at a time: of two threads, the second has the memory already.
+_joining = threading.Lock()
+
+
+def _attach(link: socket.socket) -> None:
+    """Receive the memory and map it, if this process doesn't share it yet.
+
+    One that does must not even receive the descriptor: to close one more of the same file would
+    tell all others that this process is dead. Where there is no room for it, the kernel drops it.
+    """
+    has_one = _core.has_arena()
+    message, descriptors, _, _ = socket.recv_fds(link, _SESSION.size, 0 if has_one else 1)
+    if len(message) != _SESSION.size or len(descriptors) != (0 if has_one else 1):
+        raise ConnectionResetError("the program that made the offer has gone meanwhile")
+    (session,) = _SESSION.unpack(message)
+    if not has_one:
+        _core.attach(descriptors[0], session)
+    elif _core.session() != session:
         raise RuntimeError(
             "this process has made shared objects already, and can be part of one program only: "
             "call join() before it makes a Queue, a Lock, a Pool or the like"
         )
-    _core.attach(descriptor, session)
 
 
 class Offer:
@@ -178,6 +188,8 @@ def _take_back(listener: socket.socket, address: str, folder: str | None, owner:
 
 def _not_mine() -> None:
     """Close what a child of fork has of its parent's offers, so that they end with the parent."""
+    global _joining
+    _joining = threading.Lock()  # another thread may have held it
     for one in list(_open_offers):
         one._listener.close()
 
