@@ -18,8 +18,11 @@ import sys
 from array import array
 from collections import OrderedDict
 from collections.abc import Callable
+from math import prod
 from multiprocessing.reduction import ForkingPickler
 from pickle import PickleBuffer
+from struct import calcsize
+from struct import error as struct_error
 from typing import Any
 
 from allcores import _core
@@ -262,16 +265,47 @@ def _array(typecode: str, buffer: Any) -> array[Any]:
 
 
 def _reduce_memoryview(obj: memoryview) -> Any:
+    try:
+        _empty(obj.format, tuple(min(length, 1) for length in obj.shape or ()))
+    except ValueError:
+        # Said here, where the object is: who receives it could not even name it.
+        raise TypeError(
+            f"nothing makes a memoryview of format {obj.format!r} and shape {obj.shape} of bytes; "
+            "send the object that it is a view of"
+        ) from None
     if not obj.c_contiguous:
         return _memoryview, (obj.tobytes(), obj.format, obj.shape, obj.readonly)
     return _memoryview, (PickleBuffer(obj), obj.format, obj.shape, obj.readonly)
 
 
+def _empty(form: str, shape: tuple[int, ...]) -> memoryview:
+    """Return a view without items, for which `cast` would raise: a part of one that has some.
+
+    Args:
+        form: of the items.
+        shape: its first length may be any; of the others none is 0.
+
+    Raises:
+        ValueError: there is no such view.
+    """
+    rest = shape[1:]
+    if 0 in rest:
+        raise ValueError("only the first length may be 0")
+    try:
+        one = memoryview(bytearray(calcsize(form) * prod(rest)))
+    except struct_error as error:
+        raise ValueError(str(error)) from None
+    found: memoryview = one.cast(form, (1, *rest))[:0]  # type: ignore[call-overload]
+    return found
+
+
 def _memoryview(buffer: Any, form: str, shape: tuple[int, ...], readonly: bool) -> memoryview:
     if not readonly and isinstance(buffer, bytes):
         buffer = bytearray(buffer)
-    view = memoryview(buffer).cast("B")
-    if form != "B" or len(shape) != 1:
+    view: memoryview = memoryview(buffer).cast("B")
+    if 0 in shape:
+        view = _empty(form, shape)
+    elif form != "B" or len(shape) != 1:
         view = view.cast(form, shape)  # type: ignore[call-overload]
     return view.toreadonly() if readonly else view
 
