@@ -43,6 +43,15 @@ _SHARED = 16
 # How many a call holds in case they come again (a guess): some are copies that were made only to be
 # sent, of arrays with gaps, and would be gone otherwise.
 _LATELY = 8
+# Pickling these runs nothing of the user's; nor do types of these libraries, but for objects in
+# their arrays.
+_PLAIN = frozenset(
+    (type(None), bool, int, float, complex, str, bytes, bytearray, array, memoryview)
+)
+_LIBRARIES = frozenset(("numpy", "pandas", "pyarrow", "scipy"))
+# In how many objects of a message others are looked for, before it is as cheap to compare (a
+# guess).
+_LOOKED_AT = 1000
 
 Key = tuple[int, int]
 
@@ -55,6 +64,7 @@ class Refs(list[int]):
         nbytes: that were copied for it.
         shared: it is for many.
         known: what other messages of the call had, when none of that changes meanwhile.
+        content: what is sent, where `known` is given.
     """
 
     # (Most messages need neither of them: no instance has its own before it does.)
@@ -62,6 +72,8 @@ class Refs(list[int]):
     nbytes = 0
     shared = False
     known: Known | None = None
+    content: Any = None
+    _settled: bool | None = None
 
     def keep(self, frozen: _core.Frozen, nbytes: int) -> None:
         """Have a frozen block travel along.
@@ -76,6 +88,12 @@ class Refs(list[int]):
         self.kept.append(frozen)
         self.nbytes += nbytes
 
+    def is_settled(self) -> bool:
+        """Tell whether `content` is of such kinds that pickling it changes nothing in it."""
+        if self._settled is None:
+            self._settled = _is_settled(self.content)
+        return self._settled
+
 
 class Known:
     """Large buffers of one call whose input doesn't change: what tasks share is copied once.
@@ -83,6 +101,9 @@ class Known:
     Of a buffer that comes again the block is kept until the call is done. Which one will can't be
     told, so one that comes for the first time is kept until the next: what comes for the second
     time after others is perhaps copied twice.
+
+    That the input doesn't change is not enough: a ``__reduce__`` of the user's may fill the same
+    array for each item. So what is in a message that might have one is compared first.
     """
 
     def __init__(self) -> None:
@@ -117,7 +138,7 @@ class Known:
             buffer: it.
             frozen: its copy.
         """
-        if key in self._lately:
+        if key in self._lately or key in self._shared:
             self._share(key, buffer, frozen)
             return
         self._last = frozen
@@ -225,11 +246,11 @@ def _freeze(buffer: PickleBuffer, refs: Refs) -> Place:
 def _copy(buffer: PickleBuffer, raw: memoryview, refs: Refs) -> _core.Frozen:
     key = _core.address(raw)
     known = refs.known
-    if known is not None and (frozen := known.find(key)) is not None:
-        refs.keep(frozen, 0)
-        return frozen
-    before = None
-    handle = _recent.get(key)
+    before = None if known is None else known.find(key)
+    if before is not None and refs.is_settled():
+        refs.keep(before, 0)
+        return before
+    handle = None if before is not None else _recent.get(key)
     if handle is not None:
         try:
             before = _core.Frozen.from_handle(*handle, raw.nbytes)
@@ -247,6 +268,27 @@ def _copy(buffer: PickleBuffer, raw: memoryview, refs: Refs) -> _core.Frozen:
     except KeyError:
         pass  # another thread was at it as well
     return frozen
+
+
+def _is_settled(obj: Any) -> bool:
+    waiting = [obj]
+    for _ in range(_LOOKED_AT):
+        if not waiting:
+            return True
+        value = waiting.pop()
+        kind = type(value)
+        if kind in (list, tuple, dict):
+            if len(value) > _LOOKED_AT:
+                return False
+            waiting.extend(value)
+            if kind is dict:
+                waiting.extend(value.values())
+        elif kind not in _PLAIN and (
+            str(kind.__module__).partition(".")[0] not in _LIBRARIES
+            or getattr(getattr(value, "dtype", None), "hasobject", False)
+        ):
+            return False
+    return False
 
 
 # What pickle itself copies, or can't do at all.

@@ -200,7 +200,7 @@ def pack(
     previous = _collector.refs
     refs = Refs()
     if known is not None:
-        refs.known = known
+        refs.known, refs.content = known, obj
     if shared:
         refs.shared = True
     _collector.refs = refs

@@ -196,3 +196,45 @@ def test_what_was_sent_by_hand_stays() -> None:
     data = pickling.dumps(mp.put(NUMBERS))
     assert (pickling.loads(data) == NUMBERS).all()
     assert _core.stats()["live_bytes"] > NUMBERS.nbytes
+
+
+class _Filling:
+    """Of those that write what they send into one array, which is used again."""
+
+    room = np.empty(20_000)
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __reduce__(self) -> Any:
+        self.room[:] = self.number
+        return total, (self.room,)
+
+
+def test_an_array_that_a_reduce_fills_again(forked: Any) -> None:
+    """Each item has what its own `__reduce__` wrote, wherever in the item that is."""
+    items = [_Filling(i) for i in range(12)]
+    expected = [20_000.0 * i for i in range(12)]
+    assert forked.map(same, items, 1) == expected
+    assert forked.map(_x, [{"x": (item,)} for item in items], 1) == expected
+    assert forked.map(_x, [{"x": np.array([item], dtype=object)} for item in items], 1) == expected
+
+
+def _x(obj: Any) -> Any:
+    return obj["x"][0]
+
+
+class _Holder:
+    def __init__(self, content: Any) -> None:
+        self.content = content
+
+
+def _place_of_content(holder: _Holder) -> Any:
+    return address(holder.content)
+
+
+def test_what_objects_of_a_call_share_is_stored_once(forked: Any) -> None:
+    """Also where it has to be compared, as a `__reduce__` might have changed it."""
+    places = forked.map(_place_of_content, [_Holder(NUMBERS) for _ in range(20)], 1)
+    assert None not in places
+    assert len(set(places)) == 1
