@@ -104,6 +104,9 @@ def dumps(obj: Any, what: str = "the object") -> bytes:
         raise
     except Exception:
         pass  # the other pickler does all that this one does, and says why when it can't
+    # An error keeps this frame, and nobody can resize what a buffer is of.
+    large.clear()
+    pickler = None  # type: ignore[assignment]
     if refs is not None:
         del refs[mark:]
     return _dumps_by_value(obj, what, refs)

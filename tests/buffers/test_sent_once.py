@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from array import array
 from typing import Any
 
 import allcores as mp
 import numpy as np
 import pytest
 from allcores import _core, pickling
+from allcores.errors import NotPicklable
 from allcores.shared.put import Ref
 from large_things import NUMBERS, address, exists, live_bytes, same, total
 
@@ -189,6 +191,21 @@ def test_a_ref_that_cannot_be_made() -> None:
     with open("/dev/null") as file, pytest.raises(mp.errors.NotPicklable, match="file"):
         mp.put([NUMBERS, file])
     assert live_bytes() <= before
+
+
+def test_an_array_can_grow_after_it_could_not_be_sent(forked: Any) -> None:
+    """The error, which may be kept for long, holds no buffer of it."""
+    numbers = array("d", NUMBERS)
+    with open("/dev/null") as file:
+        result = forked.apply_async(same, ((numbers, file),))
+        with pytest.raises(NotPicklable, match="file"):
+            result.get()
+        try:
+            forked.map(same, [(numbers, file)])
+        except NotPicklable:
+            numbers.append(1.0)
+    assert len(numbers) == len(NUMBERS) + 1
+    assert not result.successful()
 
 
 def test_what_was_sent_by_hand_stays() -> None:

@@ -76,7 +76,13 @@ class Message:
         refs = self._refs if root is None else None
         aside = None if refs is None else buffers.aside(large)
         pickler = Pickler(stream, self, root, aside)
-        pickler.dump(obj)
+        try:
+            pickler.dump(obj)
+        except BaseException:
+            # The error keeps this frame, and nobody can resize what a buffer is of.
+            pickler.clear_memo()
+            large.clear()
+            raise
         data = stream.getvalue()
         if refs is not None and large:
             data = buffers.enclose(data, large, refs)
