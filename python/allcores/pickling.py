@@ -122,7 +122,7 @@ def _dumps_by_value(obj: Any, what: str, refs: Refs | None) -> bytes:
     except Exception as error:
         from allcores.launch import culprit
 
-        raise culprit.explain(obj, what, error) from error.__cause__
+        raise culprit.explain(obj, what, error) from error
 
 
 def loads(data: bytes | bytearray | memoryview) -> Any:

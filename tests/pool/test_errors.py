@@ -21,6 +21,19 @@ class Unsendable:
         raise OverflowError("too much")
 
 
+class UnsendableBecause:
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def __reduce__(self) -> Any:
+        raise self.error from KeyError("inner")
+
+
+class Refused:
+    def __reduce__(self) -> Any:
+        raise errors.NotPicklable("it says so itself")
+
+
 class Stubborn(Exception):
     """Can't be made again from its arguments."""
 
@@ -296,3 +309,18 @@ def test_what_is_no_input_is_named(forked: Any) -> None:
     ):
         with pytest.raises(TypeError, match=text):
             call()
+
+
+def test_an_error_of_pickling_that_has_a_cause(pool: Any) -> None:
+    """The caller gets what was raised, not what that came from, nor what the caller handles."""
+    with pytest.raises(OverflowError, match="outer") as caught:
+        pool.apply(len, (UnsendableBecause(OverflowError("outer")),))
+    assert type(caught.value.__cause__) is KeyError
+    with pytest.raises(errors.NotPicklable, match="outer") as refused:
+        pool.apply(len, (UnsendableBecause(TypeError("outer")),))
+    assert type(refused.value.__cause__) is TypeError
+    try:
+        raise LookupError("handled")
+    except LookupError:
+        with pytest.raises(errors.NotPicklable, match="it says so itself"):
+            pool.apply(len, (Refused(),))

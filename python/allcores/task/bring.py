@@ -240,9 +240,8 @@ def _parts(name: str, what: int, payload: Any, first: int) -> list[tuple[str, An
 
 def _own(error: NotPicklable) -> Exception:
     """Return the error to report: the object's own where it raised one."""
-    cause = error.__cause__ or error.__context__
+    cause = error.__cause__
     if isinstance(cause, Exception) and not isinstance(cause, _REFUSALS):
         cause.add_note(str(error))
         return cause
-    error.__cause__ = cause
     return error
