@@ -78,6 +78,35 @@ def key_of(obj: Any) -> Key:
     return key
 
 
+def key_of_bare(obj: object) -> Key | None:
+    """Return the key of an ``object()``, which is told from others by nothing else.
+
+    None for one that has none and that `__main__` doesn't hold: it would be kept for ever.
+
+    Args:
+        obj: the object.
+    """
+    with _giving:
+        key = known_key(obj)
+        if key is None:
+            main = sys.modules.get("__main__")
+            if main and any(value is obj for value in list(vars(main).values())):
+                key = (token(), next(_serials))
+                _held[id(obj)] = (obj, key)
+        return key
+
+
+def bare(origin: int, serial: int) -> object:
+    """Return the ``object()`` that has this key, made here when it is new."""
+    with _giving:
+        for obj, key in list(_held.values()):
+            if key == (origin, serial):
+                return obj
+        made = object()
+        _held[id(made)] = (made, (origin, serial))
+        return made
+
+
 def register(key: Key, obj: Any) -> None:
     """Remember that `obj` is the object called `key`."""
     number = id(obj)

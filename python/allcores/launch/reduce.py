@@ -128,6 +128,10 @@ class Pickler(pickle.Pickler):
             return self._refer(obj) or self._reduce_class(obj, reduced)
         if isinstance(obj, _CACHED) and obj.__module__ in MAIN:
             return self._refer(obj) or _reduce_cached(obj)
+        if type(obj) is object:
+            # Functions have it as a default, and compare with the global.
+            bare = names.key_of_bare(obj)
+            return NotImplemented if bare is None else (names.bare, bare)
         if type(obj).__module__ in adopt.MODULES:
             return adopt.reduce(obj)
         return NotImplemented
