@@ -160,6 +160,23 @@ class Slotted:
         return self.__hidden
 
 
+NOTHING = object()
+
+
+def has_default(x=NOTHING):
+    return x is NOTHING, apply_default(x)
+
+
+def apply_default(x):
+    return NOTHING is x
+
+
+class Lazy:
+    @functools.cached_property
+    def value(self):
+        return [self]
+
+
 class Colour(enum.Enum):
     RED = 1
     GREEN = 2
@@ -344,6 +361,12 @@ def checks(apply):
     check("frozen slots", apply(Frozen), Frozen(4))
     check("slots", apply(lambda s: (s._x, s.hidden()), Slotted(1)), (1, 2))
     check("slots come back", apply(Slotted, 5).hidden(), 6)
+    check("a default is the global", apply(has_default), (True, True))
+    check("again", apply(lambda x=NOTHING: (x is NOTHING, has_default())), (True, (True, True)))
+    check("another", apply(has_default, object()), (False, False))
+    check("it is the same at home", apply(lambda: (NOTHING, Lazy))[0] is NOTHING, True)
+    check("a cached property", apply(lambda lazy: lazy.value is lazy.value, Lazy()), True)
+    check("it comes back", Lazy in map(type, apply(lambda: Lazy().value)), True)
     check("enum is itself", apply(lambda c: c, Colour.RED) is Colour.RED, True)
     check("enum method", apply(Colour.nice, Colour.GREEN), "green")
     check("flags", apply(lambda b: b | Bits.B, Bits.A), Bits.A | Bits.B)

@@ -106,6 +106,58 @@ def test_globals_of_main_are_those_of_the_call(method: str, tmp_path: Path) -> N
     assert (found.stdout, found.stderr) == ("all right\n", "")
 
 
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_what_functions_refer_to_is_as_it_is_at_the_call(method: str, tmp_path: Path) -> None:
+    program = f"""
+        import allcores as mp
+        ctx = mp.get_context({method!r})
+        class Outer:
+            gone = True
+            class Inner:
+                x = 1
+        def make():
+            class Local:
+                x = 1
+            return Local
+        Local = make()
+        def use(x=1):
+            return x
+        class Uses:
+            use = staticmethod(use)
+        table = {{"use": use}}
+        def all_of_them():
+            return Outer.Inner.x, hasattr(Outer, "gone"), Local.x, table["use"](), Uses.use()
+        def closures(pool):
+            Mine = make()
+            def read():
+                return Mine.x
+            def write():
+                Mine.x += 10
+            found = [pool.apply(read)]
+            pool.apply(write)
+            found.append(pool.apply(read))
+            Mine.x = 2
+            found.append(pool.apply(read))
+            return found
+        with ctx.Pool(1) as pool:
+            assert pool.apply(all_of_them) == (1, True, 1, 1, 1)
+            Outer.Inner.x = 2
+            del Outer.gone
+            Local.x = 2
+            use.__defaults__ = (2,)
+            assert pool.apply(all_of_them) == (2, False, 2, 2, 2)
+            assert closures(pool) == [1, 11, 2]
+        pool.join()
+        print("all right")
+    """
+    import subprocess
+
+    file = tmp_path / "program.py"
+    file.write_text(textwrap.dedent(program))
+    found = subprocess.run([sys.executable, file], capture_output=True, text=True, check=False)
+    assert (found.stdout, found.stderr) == ("all right\n", "")
+
+
 def test_what_a_pool_remembers_ends_with_it(fork: Any) -> None:
     before = blocks()
     data = bytes(1_000_000)

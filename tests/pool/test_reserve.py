@@ -191,6 +191,12 @@ def open_a_file() -> None:
     os.open("/dev/null", os.O_RDONLY)
 
 
+def change_a_logger() -> None:
+    import logging
+
+    logging.getLogger("somebody's").setLevel(logging.ERROR)
+
+
 def change_the_mask() -> None:
     os.umask(0o077)
 
@@ -221,6 +227,7 @@ def be_remembered() -> None:
         silence_warnings,
         open_a_file,
         change_the_mask,
+        change_a_logger,
         set_an_alarm,
         register_at_exit,
         be_remembered,

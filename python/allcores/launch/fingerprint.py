@@ -12,7 +12,7 @@ except ImportError:
 __all__ = ["fingerprint"]
 
 
-def fingerprint(content: bytes) -> bytes:
+def fingerprint(content: bytes | memoryview) -> bytes:
     """Return 16 bytes that no other content has (BLAKE2b, RFC 7693).
 
     Args:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import weakref
 from collections.abc import Callable
 from itertools import count
@@ -21,6 +22,9 @@ Key = tuple[int, int]
 _serials = count(1)
 _token = 0
 _ancestors: set[int] = set()
+# Of two keys that threads give an object at the same time, a message might have one in its table
+# and the other where it refers to it. (Reentrant: a signal handler may pack functions, too.)
+_giving = threading.RLock()
 # By id(); an entry leaves with its object, or, where no weak reference is possible, is held
 # until the next fork finds that `__main__` has lost it.
 _keys: dict[int, tuple[Callable[[], Any], Key]] = {}
@@ -35,7 +39,9 @@ def token() -> int:
     """Return the token of this process."""
     global _token
     if _token == 0:
-        _token = int.from_bytes(os.urandom(8)) >> 1 | 1
+        with _giving:
+            if _token == 0:
+                _token = int.from_bytes(os.urandom(8)) >> 1 | 1
     return _token
 
 
@@ -64,9 +70,41 @@ def key_of(obj: Any) -> Key:
     """Return the key of a function or class, giving it one when it has none."""
     key = known_key(obj)
     if key is None:
-        key = (token(), next(_serials))
-        register(key, obj)
+        with _giving:
+            key = known_key(obj)
+            if key is None:
+                key = (token(), next(_serials))
+                register(key, obj)
     return key
+
+
+def key_of_bare(obj: object) -> Key | None:
+    """Return the key of an ``object()``, which is told from others by nothing else.
+
+    None for one that has none and that `__main__` doesn't hold: it would be kept for ever.
+
+    Args:
+        obj: the object.
+    """
+    with _giving:
+        key = known_key(obj)
+        if key is None:
+            main = sys.modules.get("__main__")
+            if main and any(value is obj for value in list(vars(main).values())):
+                key = (token(), next(_serials))
+                _held[id(obj)] = (obj, key)
+        return key
+
+
+def bare(origin: int, serial: int) -> object:
+    """Return the ``object()`` that has this key, made here when it is new."""
+    with _giving:
+        for obj, key in list(_held.values()):
+            if key == (origin, serial):
+                return obj
+        made = object()
+        _held[id(made)] = (made, (origin, serial))
+        return made
 
 
 def register(key: Key, obj: Any) -> None:
@@ -156,7 +194,8 @@ def forget() -> None:
 
 
 def _after_fork() -> None:
-    global _token
+    global _token, _giving
+    _giving = threading.RLock()  # another thread may have held it
     if _token:
         _ancestors.add(_token)
     _token = 0

@@ -39,6 +39,10 @@ _lock = threading.RLock()
 _pending: dict[Key, Entry] = {}
 # Keys of the classes that are being filled just now.
 _filling: set[Key] = set()
+# How many pickles are being loaded, one for another, that are new here or have changed.
+_changing = 0
+# By key: the attributes that a class of an entry came with.
+_attributes: dict[Key, set[str]] = {}
 # By name: the fingerprint of what `__main__` got last.
 _bound: dict[str, bytes] = {}
 # By key: the entry that a definition of this process came with, and the definition itself, held.
@@ -75,7 +79,7 @@ def forget() -> list[Any]:
     """Let go of everything that came to this process by value; return the definitions."""
     with _lock:
         gone = list(_alive.values())
-        for known in (_pending, _bound, received, _alive, missing):
+        for known in (_pending, _bound, received, _alive, missing, _attributes):
             known.clear()
         _filling.clear()
         names.forget()
@@ -101,7 +105,7 @@ def _set_value(entry: Entry) -> None:
         return
     if entry.name in main and not names.is_ancestor(entry.origin):
         return
-    main[entry.name] = pickle.loads(entry.blob)
+    main[entry.name] = load_changed(entry.blob)
     _bound[entry.name] = entry.fingerprint
 
 
@@ -143,9 +147,23 @@ def _make(entry: Entry) -> Any:
         )
     _filling.add(key)
     try:
-        return pickle.loads(entry.blob)
+        return load_changed(entry.blob)
     finally:
         _filling.discard(key)
+
+
+def load_changed(blob: bytes | memoryview) -> Any:
+    """Return what a pickle contains that is new here, or not what it was when it last came.
+
+    Args:
+        blob: of an entry, or a message.
+    """
+    global _changing
+    _changing += 1
+    try:
+        return pickle.loads(blob)
+    finally:
+        _changing -= 1
 
 
 def main_object(origin: int, serial: int, name: str) -> Any:
@@ -198,6 +216,17 @@ def make_function(
     """Return a function without defaults and with empty cells; `fill_function` does the rest."""
     scope.setdefault("__builtins__", sys.modules["builtins"])
     body: CodeType = marshal.loads(code)
+    before = None if key is None else names.find(key)
+    if (
+        isinstance(before, FunctionType)
+        and names.known_key(before) == key
+        and before.__globals__ is scope
+        and not (cells or before.__closure__)
+    ):
+        # It has changed. What has got it already, a dict or a class, is to have the changed one.
+        before.__code__ = body
+        before.__dict__.clear()
+        return before
     func = FunctionType(body, scope, body.co_name, None, cells)
     if key is not None:
         # Others may ask for it while its defaults are still on their way.
@@ -241,9 +270,16 @@ def make_class(key: Key, maker: Callable[..., Any], args: tuple[Any, ...], qualn
 def fill_class(cls: Any, state: tuple[Key, Callable[[Any, Any], Any], Any]) -> None:
     """Set the attributes of a class that is new here or has changed; leave others alone."""
     key, setter, content = state
-    if key in _filling:
+    # Classes that are part of something else, another class or a closure, have changed with it.
+    if key in _filling or (_changing and key[0] != names.token()):
         _filling.discard(key)
         setter(cls, content)
+        if key in _pending:
+            given = set(content[0])
+            for name in _attributes.get(key, given) - given:
+                if name in vars(cls):
+                    delattr(cls, name)
+            _attributes[key] = given
 
 
 def explain(error: NameError) -> None:

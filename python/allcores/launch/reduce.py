@@ -128,6 +128,10 @@ class Pickler(pickle.Pickler):
             return self._refer(obj) or self._reduce_class(obj, reduced)
         if isinstance(obj, _CACHED) and obj.__module__ in MAIN:
             return self._refer(obj) or _reduce_cached(obj)
+        if type(obj) is object:
+            # Functions have it as a default, and compare with the global.
+            bare = names.key_of_bare(obj)
+            return NotImplemented if bare is None else (names.bare, bare)
         if type(obj).__module__ in adopt.MODULES:
             return adopt.reduce(obj)
         return NotImplemented
@@ -303,6 +307,12 @@ def _reduce_cached(func: Any) -> Any:
     return rebuild.make_cached, made, dict(vars(func)), None, None, rebuild.fill_cached
 
 
+def _reduce_property(cached: Any) -> Any:
+    # Before Python 3.12 it has a lock.
+    state = {name: value for name, value in vars(cached).items() if name != "lock"}
+    return functools.cached_property, (cached.func,), state
+
+
 def _reduce_variable(variable: Any) -> Any:
     return type(variable), (variable.__name__,)
 
@@ -318,6 +328,7 @@ def _tensors() -> dict[Any, Any]:
 _CACHED = type(functools.cache(len))
 _REDUCERS: dict[Any, Any] = {
     _CACHED: _reduce_cached,
+    functools.cached_property: _reduce_property,
     typing.NewType: lambda new: (typing.NewType, (new.__name__, new.__supertype__)),
     typing.ParamSpec: _reduce_variable,
     typing.TypeVarTuple: _reduce_variable,

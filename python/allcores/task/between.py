@@ -287,6 +287,7 @@ def _state() -> dict[str, Any]:
         var.name: id(value) for var, value in context.items() if var.name != "decimal_context"
     }
     # (That one is set by just looking at it.)
+    state["logging"] = _logging()
     decimal = sys.modules.get("decimal")
     state["decimal"] = decimal is None or arithmetic(decimal.getcontext()) == arithmetic(
         decimal.DefaultContext
@@ -296,6 +297,23 @@ def _state() -> dict[str, Any]:
 
         state["locale"] = _locale.setlocale(_locale.LC_ALL, None)
     return state
+
+
+def _logging() -> list[Any]:
+    """Return what loggers have that a new one doesn't."""
+    logging = sys.modules.get("logging")
+    if logging is None:
+        return []
+    root = logging.root
+    found: list[Any] = [root.manager.disable] if root.manager.disable else []
+    for logger in (root, *list(root.manager.loggerDict.values())):
+        if not isinstance(logger, logging.Logger):
+            continue
+        handlers = [each for each in logger.handlers if type(each) is not logging.NullHandler]
+        facts = (logger.level, logger.disabled, logger.propagate, handlers, logger.filters)
+        if facts != (logging.WARNING if logger is root else 0, False, True, [], []):
+            found.append((logger.name, *facts[:3], *map(id, handlers), *map(id, logger.filters)))
+    return found
 
 
 def arithmetic(context: Any) -> list[Any]:

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 from allcores import _core, budget, pickling
 from allcores.launch import tether
+from allcores.launch.fingerprint import fingerprint
 from allcores.process import ForkProcess, ForkServerProcess, SpawnProcess
 from allcores.task.records import (
     CANCELLED_WORDS,
@@ -34,6 +35,8 @@ from allcores.task.records import (
 
 # Seconds for which an idle worker waits for another pool (a guess).
 IDLE_S = 10.0
+# Fingerprints of functions that a worker remembers (a guess).
+_MARKS = 1000
 
 
 def keeps(
@@ -232,6 +235,7 @@ class _Hooks:
     def __init__(self) -> None:
         self.teller: Any = None
         self.words: Any = None
+        self._seen: set[bytes] = set()  # fingerprints of functions
         self._session = _core.session()
         self._pid = struct.pack("=I", os.getpid())
 
@@ -246,12 +250,19 @@ class _Hooks:
             nbytes: its size.
             inline: its bytes.
         """
-        func: Callable[..., Any]
+        data: bytes | memoryview = inline
         if offset:
-            block = _core.Block.from_handle(self._session, offset, generation, nbytes)
-            func = pickling.loads(memoryview(block))
-        else:
-            func = pickling.loads(inline)
+            data = memoryview(_core.Block.from_handle(self._session, offset, generation, nbytes))
+        rebuild = sys.modules.get("allcores.launch.rebuild")
+        mark = fingerprint(data)
+        is_new = mark not in self._seen
+        if len(self._seen) > _MARKS:
+            self._seen.clear()
+        self._seen.add(mark)
+        # It may refer to classes that came with another one, and have changed since. What tasks
+        # made of them stays when nothing has.
+        loads = rebuild.load_changed if rebuild is not None and is_new else pickling.loads
+        func: Callable[..., Any] = loads(data)
         if self.teller is not None and self.teller.pending:
             self.teller.settle()
         return func
