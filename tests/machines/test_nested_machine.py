@@ -124,11 +124,7 @@ class NestedMachine(Counting):
     )
     def after_another_process(self, path: list[int], there: Any, here: Any) -> None:
         """What another one has changed, the object of this process has not seen yet."""
-        one, other = self.at(path)
-        if type(one) is dict:
-            self.do(one, other._shared, *there)
-            self.do(one, other, *here)
-            assert same(other, one)  # this object: nobody holds it until the next step
+        self.one_after_the_other(path, dict, there, here)
 
     @rule(
         path=paths,
@@ -136,8 +132,11 @@ class NestedMachine(Counting):
         here=st.sampled_from([("append", 3), ("pop",), ("reverse",), ("insert", 0, 4), ("clear",)]),
     )
     def after_another_process_in_a_list(self, path: list[int], there: Any, here: Any) -> None:
+        self.one_after_the_other(path, list, there, here)
+
+    def one_after_the_other(self, path: list[int], kind: type, there: Any, here: Any) -> None:
         one, other = self.at(path)
-        if type(one) is list:
+        if type(one) is kind:
             self.do(one, other._shared, *there)
             self.do(one, other, *here)
             assert same(other, one)  # this object: nobody holds it until the next step

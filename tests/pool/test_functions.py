@@ -81,6 +81,16 @@ def test_many_functions_in_turn(forked: Any) -> None:
             assert forked.apply(function, (1,)) == number + 1
 
 
+def is_all_right(folder: Path, program: str) -> None:
+    """Run a program, which has to print that all is right, and nothing else."""
+    import subprocess
+
+    file = folder / "program.py"
+    file.write_text(textwrap.dedent(program))
+    found = subprocess.run([sys.executable, file], capture_output=True, text=True, check=False)
+    assert (found.stdout, found.stderr) == ("all right\n", "")
+
+
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_globals_of_main_are_those_of_the_call(method: str, tmp_path: Path) -> None:
     program = f"""
@@ -98,12 +108,7 @@ def test_globals_of_main_are_those_of_the_call(method: str, tmp_path: Path) -> N
         pool.join()
         print("all right")
     """
-    import subprocess
-
-    file = tmp_path / "program.py"
-    file.write_text(textwrap.dedent(program))
-    found = subprocess.run([sys.executable, file], capture_output=True, text=True, check=False)
-    assert (found.stdout, found.stderr) == ("all right\n", "")
+    is_all_right(tmp_path, program)
 
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
@@ -150,12 +155,7 @@ def test_what_functions_refer_to_is_as_it_is_at_the_call(method: str, tmp_path: 
         pool.join()
         print("all right")
     """
-    import subprocess
-
-    file = tmp_path / "program.py"
-    file.write_text(textwrap.dedent(program))
-    found = subprocess.run([sys.executable, file], capture_output=True, text=True, check=False)
-    assert (found.stdout, found.stderr) == ("all right\n", "")
+    is_all_right(tmp_path, program)
 
 
 def test_what_a_pool_remembers_ends_with_it(fork: Any) -> None:

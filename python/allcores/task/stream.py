@@ -154,7 +154,6 @@ class IMapIterator(Job, _std.IMapIterator):  # type: ignore[type-arg]
                 else:
                     self._unsorted[part] = (value,)
             self._look()
-
         if self._rushed:
             self._feed()
 
